@@ -1,0 +1,89 @@
+"""echokit: an IPv4/IPv6 dual-stack TCP echo toolkit with pluggable framing.
+
+The public names stand here; each is imported when it is first used, so that `import echokit` and
+the commands that need little of it stay light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from echokit.client import EchoClient, Exchange, Messages, Source
+    from echokit.config import Config, load
+    from echokit.errors import (
+        ConfigError,
+        DialError,
+        EchoIncomplete,
+        EchokitError,
+        EchoMismatch,
+        FramingError,
+        IncompleteMessage,
+        ListenError,
+        MessageTooLarge,
+        ResolveError,
+    )
+    from echokit.framing.base import Decoder, Framing
+    from echokit.framing.delimited import Delimited
+    from echokit.framing.length_prefixed import LengthPrefixed
+    from echokit.framing.raw import Raw
+    from echokit.net.address import Address, Endpoint, resolve
+    from echokit.net.connection import Connection, End, Ending
+    from echokit.net.dial import Attempt, Dialed, dial
+    from echokit.net.listen import Listeners, bind_listeners
+    from echokit.net.reactor import Reactor
+    from echokit.observe.observer import Observer
+    from echokit.server import EchoServer
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Address": "net.address",
+    "Attempt": "net.dial",
+    "Config": "config",
+    "ConfigError": "errors",
+    "Connection": "net.connection",
+    "Decoder": "framing.base",
+    "Delimited": "framing.delimited",
+    "DialError": "errors",
+    "Dialed": "net.dial",
+    "EchoClient": "client",
+    "EchoIncomplete": "errors",
+    "EchoMismatch": "errors",
+    "EchoServer": "server",
+    "EchokitError": "errors",
+    "End": "net.connection",
+    "Ending": "net.connection",
+    "Endpoint": "net.address",
+    "Exchange": "client",
+    "Framing": "framing.base",
+    "FramingError": "errors",
+    "IncompleteMessage": "errors",
+    "LengthPrefixed": "framing.length_prefixed",
+    "ListenError": "errors",
+    "Listeners": "net.listen",
+    "MessageTooLarge": "errors",
+    "Messages": "client",
+    "Observer": "observe.observer",
+    "Raw": "framing.raw",
+    "Reactor": "net.reactor",
+    "ResolveError": "errors",
+    "Source": "client",
+    "bind_listeners": "net.listen",
+    "dial": "net.dial",
+    "load": "config",
+    "resolve": "net.address",
+}
+
+__all__ = [  # noqa: PLE0604 - names, all of them
+    "__version__",
+    *_HOMES,
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home, on first use (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

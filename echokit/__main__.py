@@ -1,0 +1,5 @@
+"""`python -m echokit`."""
+
+from echokit.cli import main
+
+main()

@@ -1,0 +1,106 @@
+"""The command line as a whole: the commands, and how each ends."""
+
+import contextlib
+import os
+import sys
+import traceback
+from typing import Annotated, Any, NoReturn
+
+import typer
+import typer.core
+
+from echokit import __version__
+from echokit.cli import config, demo, framings, send, serve
+from echokit.cli.ending import Ended, exit_code, lines
+
+__all__ = ["main"]
+
+
+class _Commands(typer.core.TyperGroup):
+    """The group of commands; an output that nobody reads any more ends it without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise Ended(141) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="echokit",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="TCP echo over IPv4 and IPv6, raw or framed: serve it, send to it, prove that it works."
+    "\n\nExit codes: 0 well; 1 an exchange failed or came back different; 2 usage or"
+    " configuration; 3 could not resolve, bind or connect.",
+)
+app.command("serve")(serve.serve)
+app.command("send")(send.send)
+app.command("demo")(demo.demo)
+app.add_typer(config.app, name="config")
+app.command("framings")(framings.framings)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"echokit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="ECHOKIT_DEBUG", help="Show tracebacks of errors.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["ECHOKIT_DEBUG"] = "1"
+
+
+def main() -> NoReturn:
+    """Run the command that argv asks for, and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal's encoding lacks is shown as an escape, and is no reason to fail.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    code = _run()
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        code = code or _tell(error)
+        # The interpreter would try once more at its end, and tell of it in its own way.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def _run() -> int:
+    command = typer.main.get_command(app)
+    try:
+        ended = command.main(prog_name="echokit", standalone_mode=False)
+    except Ended as ending:
+        return ending.code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nothing may end in a traceback
+        return _tell(error)
+    return ended if isinstance(ended, int) else 0
+
+
+def _tell(error: BaseException) -> int:
+    """Say on stderr what went wrong; the exit code for it."""
+    if os.environ.get("ECHOKIT_DEBUG"):
+        traceback.print_exception(error)
+    if not isinstance(error, BrokenPipeError):
+        for line in lines(error):
+            print(f"echokit: {line}", file=sys.stderr)
+    return exit_code(error)

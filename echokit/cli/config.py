@@ -1,0 +1,110 @@
+"""`echokit config`: check a file, show what holds, print the schema."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from echokit.cli.options import (
+    ChunkSize,
+    ConfigFile,
+    Family,
+    FramingName,
+    Host,
+    Ipv4,
+    Ipv6,
+    Port,
+    effective_with_origins,
+)
+
+if TYPE_CHECKING:
+    from echokit.config.document import Key
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True, help="Check, show and describe configurations.")
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML or TOML, by its suffix.")],
+) -> None:
+    """Check a file: every problem in it, each with its place."""
+    from echokit.config import load
+
+    load(file)
+    print(f"{file}: ok")
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    config: ConfigFile = None,
+    host: Host = None,
+    port: Port = None,
+    ipv4: Ipv4 = False,
+    ipv6: Ipv6 = False,
+    family: Family = None,
+    chunk_size: ChunkSize = None,
+    framing: FramingName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
+) -> None:
+    """Show the values that hold, and where each came from: flag, variable, file or default.
+
+    What it prints is a config file, too.
+    """
+    settings, origins = effective_with_origins(ctx, None)
+    found = list(_leaves(settings, ()))
+    if as_json:
+        document = {
+            ".".join(key): {"value": value, "from": origins.get(key, "default")}
+            for key, value, _ in found
+        }
+        print(json.dumps(document, indent=2))
+        return
+    section: tuple[str, ...] = ()
+    for key, _, written in found:
+        if key[:-1] != section:
+            section = tuple(key[:-1])
+            print(f"{section[-1]}:")
+        line = f"{'  ' * len(section)}{key[-1]}: {written}"
+        print(f"{line:<32}  # {origins.get(key, 'default')}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of config files, with which editors complete and check them."""
+    from echokit.config import Config
+
+    described = Config.model_json_schema()
+    described = {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}
+    print(json.dumps(described, indent=2))
+
+
+def _leaves(model: Any, key: "Key") -> Iterator[tuple[tuple[str, ...], Any, str]]:
+    """Every value of `model` with its key, as it is and as a file has it; sections last."""
+    from pydantic import BaseModel
+
+    values = [(name, getattr(model, name)) for name in type(model).model_fields]
+    for name, value in sorted(values, key=lambda pair: isinstance(pair[1], BaseModel)):
+        if isinstance(value, BaseModel):
+            yield from _leaves(value, (*key, name))
+        else:
+            here = tuple(str(part) for part in (*key, name))
+            yield here, value, _written(value, type(model).model_fields[name].metadata)
+
+
+def _written(value: Any, metadata: list[Any]) -> str:
+    from echokit.units import Duration, Size, format_duration, format_size
+
+    if any(isinstance(item, Size) for item in metadata):
+        return format_size(value)
+    if any(isinstance(item, Duration) for item in metadata):
+        return format_duration(value)
+    if isinstance(value, int):
+        return str(value).lower()
+    text = str(value)
+    plain = text.replace("-", "").replace("_", "").isalnum() and not text[0].isdigit()
+    return text if plain else json.dumps(text)

@@ -1,0 +1,76 @@
+"""How a command ends: which exit code, and in which words."""
+
+from typing import Any
+
+import typer
+
+from echokit.errors import (
+    ConfigError,
+    DialError,
+    EchokitError,
+    ListenError,
+    ResolveError,
+    reason,
+)
+
+__all__ = ["Ended", "exit_code", "lines"]
+
+FAILED = 1
+USAGE = 2
+UNREACHABLE = 3
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class Ended(Exception):
+    """The command has ended, and has told why."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        super().__init__(code)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that `error` stands for."""
+    if isinstance(error, ConfigError | typer.TyperException):
+        return USAGE
+    if isinstance(error, ResolveError | ListenError | DialError):
+        return UNREACHABLE
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return FAILED
+
+
+def lines(error: BaseException) -> list[str]:
+    """What to tell of `error`: a line each, safe to print."""
+    from echokit.observe.escape import printable
+
+    return [printable(line) for line in _lines(error)]
+
+
+def _lines(error: BaseException) -> list[str]:
+    if isinstance(error, ConfigError):
+        return list(error.problems)
+    if isinstance(error, typer.TyperException):
+        return [_usage(error)]
+    if isinstance(error, KeyboardInterrupt):
+        return ["interrupted"]
+    if isinstance(error, EchokitError | ListenError | DialError):
+        return [str(error)]
+    if isinstance(error, OSError):
+        return [": ".join(part for part in (error.filename, reason(error)) if part)]
+    return [
+        f"internal error: {type(error).__name__}: {error}; "
+        "please report it with the traceback that 'echokit --debug' shows"
+    ]
+
+
+def _usage(error: Any) -> str:
+    """A usage error's words, and the help to look at."""
+    words: str = error.format_message() if hasattr(error, "format_message") else str(error)
+    words = " ".join(words.split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "echokit"
+    return f"{words[:1].lower()}{words[1:]}; see '{path} --help'"

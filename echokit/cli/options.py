@@ -1,0 +1,162 @@
+"""The options that commands share, and how they become a config.
+
+Each is read as text and checked with the file's own rules, so that a flag, a variable and a key
+take the same values and give the same errors.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from echokit.cli.ending import exit_code, lines
+
+if TYPE_CHECKING:
+    from echokit.config import Config, Override
+    from echokit.config.document import Key
+
+__all__ = [
+    "ChunkSize",
+    "ConfigFile",
+    "Family",
+    "FramingName",
+    "Host",
+    "Ipv4",
+    "Ipv6",
+    "Port",
+    "effective",
+    "effective_with_origins",
+    "errors_in_json",
+]
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", envvar="ECHOKIT_CONFIG", metavar="FILE",
+        help="YAML or TOML file with the settings; flags and variables go over it.",
+    ),
+]  # fmt: skip
+Host = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_HOST", metavar="HOST",
+        help="Name or literal ('::1', 'fe80::1%eth0'). serve: '' or '*' is every address."
+        " [default: localhost]",
+    ),
+]  # fmt: skip
+Port = Annotated[
+    str | None,
+    typer.Option(
+        "--port", "-p", envvar="ECHOKIT_PORT", metavar="PORT",
+        help="0 to 65535. serve: 0 is any free one. [default: 10000]",
+    ),
+]  # fmt: skip
+Ipv4 = Annotated[bool, typer.Option("-4", help="IPv4 only: the same as --family AF_INET.")]
+Ipv6 = Annotated[bool, typer.Option("-6", help="IPv6 only: the same as --family AF_INET6.")]
+Family = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_FAMILY", metavar="FAMILY",
+        help="AF_UNSPEC (any), AF_INET (ipv4) or AF_INET6 (ipv6). [default: AF_UNSPEC]",
+    ),
+]  # fmt: skip
+ChunkSize = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_CHUNK_SIZE", metavar="SIZE",
+        help="The most bytes that one recv() asks for, 1 to 16MiB, like 64k. [default: 16]",
+    ),
+]  # fmt: skip
+
+
+def _complete_framing(incomplete: str) -> list[str]:
+    from echokit.framing.registry import framing_names
+
+    return [name for name in framing_names() if name.startswith(incomplete)]
+
+
+FramingName = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_FRAMING", metavar="NAME", autocompletion=_complete_framing,
+        help="raw, length-prefixed, delimited or a plugin's: see 'echokit framings'."
+        " [default: raw]",
+    ),
+]  # fmt: skip
+
+# Which key each option sets; the keys of a section depend on the command.
+_KEYS: dict[str, "Key"] = {
+    "host": ("host",),
+    "port": ("port",),
+    "family": ("family",),
+    "chunk_size": ("chunk_size",),
+    "framing": ("framing",),
+    "backlog": ("server", "backlog"),
+    "drain_timeout": ("server", "drain_timeout"),
+    "connect_timeout": ("client", "connect_timeout"),
+    "timeout": ("client", "timeout"),
+}
+
+
+def effective(ctx: typer.Context, section: str) -> "Config":
+    """The config that flags, variables and file of this command say; `section` has its output."""
+    return effective_with_origins(ctx, section)[0]
+
+
+def effective_with_origins(
+    ctx: typer.Context, section: str | None
+) -> "tuple[Config, dict[Key, str]]":
+    """As `effective`, with where each value came from."""
+    from echokit.config import load_with_origins
+
+    return load_with_origins(ctx.params.get("config"), _overrides(ctx, section))
+
+
+def _overrides(ctx: typer.Context, section: str | None) -> "list[Override]":
+    from echokit.config import Override
+
+    keys = dict(_KEYS)
+    if section is not None:
+        keys["output"] = (section, "output")
+    found = [
+        Override(keys[name], value, _origin(ctx, name))
+        for name, value in ctx.params.items()
+        if name in keys and value is not None
+    ]
+    forced = [flag for flag, name in (("-4", "ipv4"), ("-6", "ipv6")) if ctx.params.get(name)]
+    given = [override.origin for override in found if override.key == ("family",)]
+    if "--family" in given:
+        forced.append("--family")
+    if len(forced) > 1:
+        raise typer.BadParameter(f"{' and '.join(forced)} do not go together", ctx=ctx)
+    if forced and forced[0] != "--family":
+        # A flag goes over a variable.
+        found = [override for override in found if override.key != ("family",)]
+        found.append(Override(("family",), {"-4": "ipv4", "-6": "ipv6"}[forced[0]], forced[0]))
+    return found
+
+
+def _origin(ctx: typer.Context, name: str) -> str:
+    """Where the value of the option `name` came from: its flag or its variable."""
+    source = ctx.get_parameter_source(name)
+    if source is not None and source.name == "ENVIRONMENT":
+        return f"ECHOKIT_{name.upper()}"
+    return f"--{name.replace('_', '-')}"
+
+
+@contextmanager
+def errors_in_json(ctx: typer.Context) -> Iterator[None]:
+    """While the output is JSON: an error becomes the last event on stdout, too."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        if ctx.params.get("output") == "json" or ctx.meta.get("json"):
+            event = {"event": "error", "message": "; ".join(lines(error))}
+            print(json.dumps(event | {"exit_code": exit_code(error)}), file=sys.stdout)
+        raise

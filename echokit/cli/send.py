@@ -1,0 +1,247 @@
+"""`echokit send`: the echo client."""
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from echokit.cli.options import (
+    ChunkSize,
+    ConfigFile,
+    Family,
+    FramingName,
+    Host,
+    Ipv4,
+    Ipv6,
+    Port,
+    effective,
+    errors_in_json,
+)
+
+if TYPE_CHECKING:
+    from echokit.client import EchoClient, Exchange, Source
+    from echokit.config import Config
+    from echokit.framing.base import Framing
+    from echokit.framing.cutting import Cutter
+
+__all__ = ["send"]
+
+# What is asked of a file or of stdin at a time, where no message says less.
+_PIECE = 64 << 10
+
+
+def send(
+    ctx: typer.Context,
+    message: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MESSAGE]", help="What to send; '-', or nothing with stdin piped: stdin."
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    host: Host = None,
+    port: Port = None,
+    ipv4: Ipv4 = False,
+    ipv6: Ipv6 = False,
+    family: Family = None,
+    chunk_size: ChunkSize = None,
+    framing: FramingName = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", metavar="PATH", help="Send this file.")
+    ] = None,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count",
+            "-n",
+            min=1,
+            metavar="N",
+            help="Send MESSAGE or the file N times, each when the one before it has come back.",
+        ),
+    ] = 1,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            envvar="ECHOKIT_OUTPUT",
+            metavar="transcript|raw|json|quiet",
+            help="What stdout tells: the exercise's lines, the bytes that came back and nothing"
+            " else, one JSON object an event, or nothing. [default: transcript]",
+        ),
+    ] = None,
+    connect_timeout: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECHOKIT_CONNECT_TIMEOUT",
+            metavar="TIME",
+            help="How long resolving and connecting may take. [default: 5s]",
+        ),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECHOKIT_TIMEOUT",
+            metavar="TIME",
+            help="How long the server may be silent while it owes something. [default: 30s]",
+        ),
+    ] = None,
+) -> None:
+    """Send a message to an echo server, and hold what comes back against it.
+
+    Exit code 0 if all came back as it was sent; 1 if it came back different, short or too late;
+    3 if there was nobody to connect to.
+    """
+    with errors_in_json(ctx):
+        settings = effective(ctx, "client")
+        ctx.meta["json"] = settings.client.output == "json"
+        if settings.port == 0:
+            raise typer.BadParameter("port 0 is for serve: it means any free port", ctx=ctx)
+        if settings.host in ("", "*"):
+            raise typer.BadParameter("the host is for serve: it means every address", ctx=ctx)
+        source, window = _what_to_send(ctx, message, file, count, settings)
+        _exchange(settings, source, window)
+
+
+def _what_to_send(
+    ctx: typer.Context,
+    message: str | None,
+    file: Path | None,
+    count: int,
+    settings: "Config",
+) -> "tuple[Source, int]":
+    """Where it comes from, by one of three ways, and how much of it may be under way at once."""
+    from echokit.client import WINDOW
+
+    if message is not None and file is not None:
+        raise typer.BadParameter("MESSAGE and --file do not go together", ctx=ctx)
+    if file is not None:
+        return _file(file, count, settings)
+    if message is not None and message != "-":
+        return _repeated(os.fsencode(message), count, settings.framing), 0
+    if count > 1:
+        raise typer.BadParameter("--count goes with MESSAGE or --file, not with stdin", ctx=ctx)
+    if sys.stdin is None or (message is None and sys.stdin.isatty()):
+        raise typer.BadParameter("nothing to send: give a MESSAGE, --file, or pipe it in", ctx=ctx)
+    size = _PIECE if settings.framing.transparent else settings.chunk_size
+    return _Stream(sys.stdin.fileno(), settings.framing.cutter(size)), WINDOW
+
+
+class _Stream:
+    """A `Source` that reads a descriptor to its end, and cuts it into messages."""
+
+    def __init__(self, fd: int, cutter: "Cutter") -> None:
+        self._fd = fd
+        self._cutter = cutter
+        self._ended = False
+        # What stood between two messages, and whether also after the last one.
+        self.separator = cutter.separator
+        self.separator_at_end = True
+
+    def fileno(self) -> int:
+        """To be waited for before each read."""
+        return self._fd
+
+    def read(self) -> list[bytes] | None:
+        """The messages that the next bytes bring to an end; None at the end."""
+        if self._ended:
+            return None
+        data = os.read(self._fd, _PIECE)
+        if data:
+            return self._cutter.cut(data)
+        self._ended = True
+        last = self._cutter.finish()
+        self.separator_at_end = not last
+        return last
+
+
+def _repeated(message: bytes, count: int, framing: "Framing") -> "Source":
+    from echokit.client import Messages
+    from echokit.errors import ConfigError, FramingError
+
+    try:
+        framing.encode(message)
+    except FramingError as error:
+        raise ConfigError(f"cannot send this with {framing.type} framing: {error}") from error
+    return Messages(itertools.repeat(message, count))
+
+
+def _file(path: Path, count: int, settings: "Config") -> "tuple[Source, int]":
+    """A file: one message where the framing has messages, else a stream of pieces."""
+    from echokit.client import WINDOW, Messages
+    from echokit.errors import ConfigError, MessageTooLarge, reason
+
+    limit = getattr(settings.framing, "max_message", None)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if settings.framing.transparent:
+                return Messages(_pieces(path, count)), WINDOW
+            if limit is not None and size > limit:
+                raise ConfigError(f"--file: {path}: {MessageTooLarge(size, limit)}")
+            return _repeated(file.read(), count, settings.framing), 0
+    except OSError as error:
+        raise ConfigError(f"--file: {path}: {reason(error)}") from error
+
+
+def _pieces(path: Path, count: int) -> Iterator[bytes]:
+    for _ in range(count):
+        with path.open("rb", buffering=0) as file:
+            while piece := file.read(_PIECE):
+                yield piece
+
+
+def _exchange(settings: "Config", source: "Source", window: int) -> None:
+    """Connect, send everything, hold it against what comes back, close."""
+    from echokit.client import EchoClient
+    from echokit.observe.json_lines import JsonLines
+    from echokit.observe.observer import Observer
+    from echokit.observe.transcript import Transcript
+
+    output = settings.client.output
+    observer = {"transcript": Transcript, "json": JsonLines}.get(output, Observer)()
+    with EchoClient(
+        settings.host,
+        settings.port,
+        family=settings.address_family,
+        chunk_size=settings.chunk_size,
+        framing=settings.framing,
+        connect_timeout=settings.client.connect_timeout,
+        timeout=settings.client.timeout,
+        observer=observer,
+    ) as client:
+        if output == "raw":
+            done = _to_stdout(client, source, window)
+        else:
+            done = client.exchange(source, window=window)
+    if isinstance(observer, JsonLines):
+        observer.tell(
+            "result",
+            ok=True,
+            messages=done.messages,
+            payload_bytes=done.payload_bytes,
+            elapsed_ms=round(done.seconds * 1e3, 3),
+        )
+
+
+def _to_stdout(client: "EchoClient", source: "Source", window: int) -> "Exchange":
+    """Write what comes back to stdout, with what was read between the messages."""
+    out = sys.stdout.buffer
+    stream = source if isinstance(source, _Stream) else None
+    between = b""
+
+    def received(message: bytes) -> None:
+        nonlocal between
+        out.write(between + message if between else message)
+        out.flush()
+        between = stream.separator if stream is not None else b""
+
+    done = client.exchange(source, received, window=window)
+    if stream is not None and stream.separator_at_end:
+        out.write(between)
+        out.flush()
+    return done

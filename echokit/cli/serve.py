@@ -1,0 +1,113 @@
+"""`echokit serve`: the echo server."""
+
+import gc
+import signal
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from echokit.cli.ending import Ended
+from echokit.cli.options import (
+    ChunkSize,
+    ConfigFile,
+    Family,
+    FramingName,
+    Host,
+    Ipv4,
+    Ipv6,
+    Port,
+    effective,
+    errors_in_json,
+)
+
+if TYPE_CHECKING:
+    from echokit.observe.observer import Observer
+
+__all__ = ["serve"]
+
+
+def serve(
+    ctx: typer.Context,
+    config: ConfigFile = None,
+    host: Host = None,
+    port: Port = None,
+    ipv4: Ipv4 = False,
+    ipv6: Ipv6 = False,
+    family: Family = None,
+    chunk_size: ChunkSize = None,
+    framing: FramingName = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            envvar="ECHOKIT_OUTPUT",
+            metavar="transcript|json|quiet",
+            help="What stdout tells: the exercise's lines, one JSON object an event, or nothing."
+            " [default: transcript]",
+        ),
+    ] = None,
+    backlog: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECHOKIT_BACKLOG",
+            metavar="N",
+            help="How many connections may wait to be accepted. [default: 4096]",
+        ),
+    ] = None,
+    drain_timeout: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECHOKIT_DRAIN_TIMEOUT",
+            metavar="TIME",
+            help="How long connections may finish after SIGINT or SIGTERM. [default: 5s]",
+        ),
+    ] = None,
+) -> None:
+    """Echo everything that comes, on every address of a host, until SIGINT or SIGTERM.
+
+    The first signal stops accepting and lets open connections finish; a second one cuts them.
+    Exit code 0 if all of them finished, 1 if some had to be cut.
+    """
+    with errors_in_json(ctx):
+        from echokit.server import EchoServer
+
+        settings = effective(ctx, "server")
+        ctx.meta["json"] = settings.server.output == "json"
+        server = EchoServer(
+            settings.host,
+            settings.port,
+            family=settings.address_family,
+            chunk_size=settings.chunk_size,
+            framing=settings.framing,
+            backlog=settings.server.backlog,
+            drain_timeout=settings.server.drain_timeout,
+            observer=_observer(settings.server.output),
+        )
+        # Before the first line is printed: whoever reads it may signal at once.
+        signals: list[int] = []
+
+        def on_signal(number: int, _frame: FrameType | None) -> None:
+            signals.append(number)
+            server.stop()
+
+        signal.signal(signal.SIGINT, on_signal)
+        signal.signal(signal.SIGTERM, on_signal)
+        # What stands now stays to the end: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        cut = server.serve()
+    if len(signals) > 1:
+        raise Ended(128 + signals[-1])
+    if cut:
+        raise Ended(1)
+
+
+def _observer(output: str) -> "Observer":
+    from echokit.observe.json_lines import JsonLines
+    from echokit.observe.transcript import Diagnostics, Transcript
+
+    if output == "json":
+        return JsonLines()
+    return Transcript() if output == "transcript" else Diagnostics()

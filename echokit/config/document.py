@@ -1,0 +1,241 @@
+"""A config file as plain values, with the place where each of them stands.
+
+YAML is read as its events come, so that what a config has no use for is refused before it can do
+harm: aliases (a few hundred bytes of them can stand for gigabytes), anchors, tags, more nesting
+and more values than any config has. Nothing is built from a tag, and no recursion follows the
+file's depth.
+"""
+
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from echokit.errors import ConfigError, reason
+
+__all__ = ["Document", "Key", "read_document"]
+
+MAX_BYTES = 1 << 20
+MAX_VALUES = 10_000
+MAX_DEPTH = 32
+
+# What stands where a key is read, which has no place of its own.
+_KEY = ""
+
+# Where a value stands: the keys and indices that lead to it.
+Key = tuple[str | int, ...]
+
+
+@dataclass(slots=True)
+class Document:
+    """A file's values.
+
+    Attributes:
+        name: The file, as it was named.
+        values: What it says.
+        marks: Where each value stands, line and column from 1; empty for TOML.
+        key_marks: Where each key stands.
+        problems: What it has that a config may not have, though it could be read.
+    """
+
+    name: str
+    values: dict[str, Any] = field(default_factory=dict)
+    marks: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    key_marks: dict[Key, tuple[int, int]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def place(self, key: Key, *, of_key: bool = False) -> str:
+        """The file, and the line and column of `key`'s value (or of the key itself)."""
+        marks = self.key_marks if of_key else self.marks
+        while key and key not in marks:
+            key = key[:-1]
+        if key not in marks:
+            return self.name
+        line, column = marks[key]
+        return f"{self.name}:{line}:{column}"
+
+
+def read_document(path: Path) -> Document:
+    """Read `path`, YAML or TOML by its suffix.
+
+    Raises:
+        ConfigError: It cannot be read, or not as what its suffix says.
+    """
+    readers = {".yaml": _read_yaml, ".yml": _read_yaml, ".toml": _read_toml}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(f"{path}: unknown kind of file: name it .yaml, .yml or .toml")
+    document = Document(str(path))
+    reader(document, _read_text(path))
+    return document
+
+
+def _read_text(path: Path) -> str:
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ConfigError(f"{path}: is a directory, not a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path}: is not a regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {reason(error)}") from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: is over 1 MiB: that is no config")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: is not UTF-8: byte 0x{data[error.start]:02x}") from error
+
+
+def _read_toml(document: Document, text: str) -> None:
+    import tomllib  # noqa: PLC0415 - only for this kind of file
+
+    try:
+        document.values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        what = str(error)
+        place = re.search(r" \(at line (\d+), column (\d+)\)$", what)
+        where = f":{place[1]}:{place[2]}" if place else ""
+        what = what[: place.start()] if place else what
+        raise ConfigError(f"{document.name}{where}: {what[:1].lower()}{what[1:]}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{document.name}: is nested too deeply") from error
+    except ValueError as error:
+        raise ConfigError(f"{document.name}: has a number that is too long") from error
+
+
+def _read_yaml(document: Document, text: str) -> None:
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415 - only for this kind
+    from ruamel.yaml.reader import ReaderError  # noqa: PLC0415 - only for this kind of file
+
+    builder = _Builder(document)
+    try:
+        builder.build(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        lines = text.splitlines()
+        hint = _quoting_hint(lines[line - 1] if line <= len(lines) else "")
+        what = error.problem or error.context or "is not YAML"
+        what = f"{document.name}:{line}:{column}: {what}{hint}"
+        raise ConfigError([*document.problems, what]) from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{document.name}:{line}: has a character that YAML does not allow: "
+            f"U+{ord(text[error.position]):04X}"
+        ) from error
+    except (YAMLError, ValueError) as error:
+        raise ConfigError(f"{document.name}: is not YAML: {error}") from error
+
+
+def _quoting_hint(line: str) -> str:
+    """What to do about an unquoted `::`, `[::1]:7` or `*:7`, which mean something else in YAML."""
+    value = line.partition(":")[2].strip()
+    if value[:1] not in ("'", '"') and ("::" in value or value.startswith("*")):
+        return f'; quote it: "{value}"'
+    return ""
+
+
+class _Builder:
+    """Builds a document's values from the events of a YAML parser."""
+
+    def __init__(self, document: Document) -> None:
+        from ruamel.yaml import (  # noqa: PLC0415 - only for this kind of file
+            YAML,
+            events,
+            nodes,
+        )
+
+        self._yaml = YAML(typ="safe", pure=True)
+        self._events = events
+        self._nodes = nodes
+        self._document = document
+        self._values = 0
+
+    def _complain(self, mark: tuple[int, int], what: str) -> None:
+        """Note a problem at a line and column."""
+        self._document.problems.append(f"{self._document.name}:{mark[0]}:{mark[1]}: {what}")
+
+    def build(self, text: str) -> None:
+        """Read the one document of `text`."""
+        events = iter(self._yaml.parse(text))
+        documents = 0
+        for event in events:
+            if isinstance(event, self._events.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._complain(_mark(event), "a second document begins; a config is one")
+                    return
+                values = self._value(next(events), events, (), 0)
+                if values is None:
+                    continue
+                if not isinstance(values, dict):
+                    self._complain((1, 1), "the file should be a mapping: 'key: value' lines")
+                    continue
+                self._document.values = values
+
+    def _value(self, event: Any, events: Iterator[Any], key: Key, depth: int) -> Any:
+        """The value that begins with `event`, and goes on through `events`."""
+        mark = _mark(event)
+        self._document.marks[key] = mark
+        self._values += 1
+        if depth > MAX_DEPTH or self._values > MAX_VALUES:
+            much = "deeper nesting" if depth > MAX_DEPTH else "more values"
+            raise ConfigError(f"{self._document.name}:{mark[0]}: {much} than any config has")
+        if isinstance(event, self._events.AliasEvent):
+            hint = f'; quote it: "*{event.anchor}"' if event.anchor.startswith(":") else ""
+            self._complain(mark, f"aliases (*{event.anchor}) are not allowed{hint}")
+            return None
+        if event.anchor is not None:
+            self._complain(mark, f"anchors (&{event.anchor}) are not allowed")
+        if event.tag is not None:
+            self._complain(mark, f"tags ({event.tag}) are not allowed")
+        if isinstance(event, self._events.MappingStartEvent):
+            return self._mapping(events, key, depth)
+        if isinstance(event, self._events.SequenceStartEvent):
+            items: list[Any] = []
+            while not isinstance(event := next(events), self._events.SequenceEndEvent):
+                items.append(self._value(event, events, (*key, len(items)), depth + 1))
+            return items
+        return None if event.tag is not None else self._scalar(event)
+
+    def _mapping(self, events: Iterator[Any], key: Key, depth: int) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        while not isinstance(event := next(events), self._events.MappingEndEvent):
+            mark = _mark(event)
+            name = self._value(event, events, (*key, _KEY), depth + 1)
+            if not isinstance(name, str):
+                self._complain(mark, "a key should be a plain word")
+                name = f"?{len(mapping)}"
+            elif name in mapping:
+                first = self._document.key_marks[(*key, name)][0]
+                self._complain(mark, f"{name!r} stands here twice; the first is in line {first}")
+            self._document.key_marks.setdefault((*key, name), mark)
+            mapping[name] = self._value(next(events), events, (*key, name), depth + 1)
+        return mapping
+
+    def _scalar(self, event: Any) -> Any:
+        tag = str(self._yaml.resolver.resolve(self._nodes.ScalarNode, event.value, event.implicit))
+        node = self._nodes.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
+        construct = {
+            "tag:yaml.org,2002:null": self._yaml.constructor.construct_yaml_null,
+            "tag:yaml.org,2002:bool": self._yaml.constructor.construct_yaml_bool,
+            "tag:yaml.org,2002:int": self._yaml.constructor.construct_yaml_int,
+            "tag:yaml.org,2002:float": self._yaml.constructor.construct_yaml_float,
+        }.get(tag)
+        try:
+            # Anything else, dates among it, is the text that it is.
+            return event.value if construct is None else construct(node)
+        except ValueError:
+            self._complain(_mark(event), "is a number that is too long")
+            return None
+
+
+def _mark(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1

@@ -1,0 +1,191 @@
+"""From a file, variables and flags to a config: one validation, every problem with its place."""
+
+import copy
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from echokit.config.document import Document, Key, read_document
+from echokit.config.model import Config
+from echokit.errors import ConfigError
+from echokit.framing.registry import framing_class
+
+__all__ = ["Override", "load", "load_with_origins"]
+
+# More than this many problems in one file are counted, not told.
+MOST_TOLD = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A value from outside the file.
+
+    Attributes:
+        key: What it sets: `("server", "output")`.
+        text: The value as it was written.
+        origin: Where: `--port`, `ECHOKIT_PORT`.
+    """
+
+    key: Key
+    text: str
+    origin: str
+
+
+def load(path: str | Path | None = None, overrides: Sequence[Override] = ()) -> Config:
+    """The config that a YAML or TOML file and what overrides it say; without a file the defaults.
+
+    Raises:
+        ConfigError: Something in it cannot be used: all of it, each with its place.
+    """
+    return load_with_origins(path, overrides)[0]
+
+
+def load_with_origins(
+    path: str | Path | None = None, overrides: Sequence[Override] = ()
+) -> tuple[Config, dict[Key, str]]:
+    """As `load`, with where each value came from: a flag, a variable, a place in the file.
+
+    A key that has no origin has its default.
+
+    Raises:
+        ConfigError: As `load`.
+    """
+    document = read_document(Path(path)) if path is not None else Document("")
+    values = copy.deepcopy(document.values)
+    origins = {key: document.place(key) for key in _leaves(values)}
+    for override in overrides:
+        _apply(override, values, origins)
+    problems = document.problems
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        found = _Problems(document, values, {o.key: o.origin for o in overrides})
+        problems = [*problems, *found.lines(error)]
+    else:
+        if not problems:
+            return config, origins
+    if len(problems) > MOST_TOLD:
+        problems = [*problems[:MOST_TOLD], f"{document.name}: {len(problems)} problems in all"]
+    raise ConfigError(problems)
+
+
+def _leaves(values: Any, key: Key = ()) -> list[Key]:
+    if not isinstance(values, dict):
+        return [key]
+    return [leaf for name, value in values.items() for leaf in _leaves(value, (*key, name))]
+
+
+def _apply(override: Override, values: dict[str, Any], origins: dict[Key, str]) -> None:
+    """Put `override` over what the file says."""
+    section = values
+    for name in override.key[:-1]:
+        inner = section.setdefault(str(name), {})
+        if not isinstance(inner, dict):
+            # The file has nonsense there, which validation will tell.
+            return
+        section = inner
+    last = str(override.key[-1])
+    value: Any = override.text
+    if override.key in {("port",), ("server", "backlog")} and _is_number(override.text):
+        value = int(override.text)
+    if override.key == ("framing",):
+        # The file's options stay if it is the same framing, and belong to another if it is not.
+        stands = section.get("framing")
+        if isinstance(stands, dict) and stands.get("type") == value:
+            origins[("framing", "type")] = override.origin
+            return
+        for key in [key for key in origins if key[0] == "framing"]:
+            del origins[key]
+        origins[("framing", "type")] = override.origin
+    else:
+        origins[override.key] = override.origin
+    section[last] = value
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII) is not None
+
+
+# Where pydantic's own words speak of Python.
+_WORDS = {
+    "model_type": "should be a mapping",
+    "int_type": "should be a whole number",
+    "string_type": "should be text (in quotes, if it looks like something else)",
+}
+
+
+class _Problems:
+    """Makes a ValidationError into lines that say where, what was found and what is allowed."""
+
+    def __init__(
+        self, document: Document, values: Mapping[str, Any], overrides: Mapping[Key, str]
+    ) -> None:
+        self._document = document
+        self._values = values
+        self._overrides = overrides
+
+    def lines(self, error: ValidationError) -> list[str]:
+        """One line a problem, in the file's order; each once."""
+        # The input is left out where it could be large: what was found is said in short below.
+        problems = error.errors(include_input=False, include_url=False)
+        told = [entry for entry in problems if entry["type"] != "default_factory_not_called"]
+        told.sort(key=lambda entry: self._document.marks.get(entry["loc"], (0, 0)))
+        return list(dict.fromkeys(self._line(entry) for entry in told))
+
+    def _line(self, entry: Any) -> str:
+        key: Key = entry["loc"]
+        unknown = entry["type"] == "extra_forbidden"
+        text = self._unknown(key) if unknown else self._wrong(key, entry)
+        if key in self._overrides:
+            return f"{self._overrides[key]}: {text}"
+        dotted = ".".join(str(part) for part in key)
+        place = self._document.place(key, of_key=unknown)
+        return ": ".join(part for part in (place, dotted, text) if part)
+
+    def _unknown(self, key: Key) -> str:
+        known = self._known(key[:-1])
+        close = difflib.get_close_matches(str(key[-1]), known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        return f"unknown key; {hint}"
+
+    def _known(self, section: Key) -> list[str]:
+        model: Any = Config
+        for name in section:
+            if name == "framing":
+                framing = self._values["framing"]
+                model = framing_class(framing["type"])
+            else:
+                model = model.model_fields[name].annotation
+        return list(model.model_fields) if issubclass(model, BaseModel) else []
+
+    def _wrong(self, key: Key, entry: Any) -> str:
+        text = _WORDS.get(entry["type"]) or re.sub(r"^Input should", "should", str(entry["msg"]))
+        value: Any = self._values
+        for part in key:
+            if (isinstance(value, dict) and part in value) or (
+                isinstance(value, list) and isinstance(part, int) and part < len(value)
+            ):
+                value = value[part]
+            else:
+                return text
+        found = _found(value)
+        return text if found in text else f"{text}; found {found}"
+
+
+def _found(value: Any) -> str:
+    """What stands there, in short."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    text = repr(value) if isinstance(value, str) else str(value)
+    if isinstance(value, bool):
+        text = text.lower()
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - what fits a line

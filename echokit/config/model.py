@@ -1,0 +1,125 @@
+"""The config: what a file, the variables and the flags together may say."""
+
+import socket
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from echokit.errors import ConfigError
+from echokit.framing.base import Framing
+from echokit.framing.delimited import Delimited
+from echokit.framing.length_prefixed import LengthPrefixed
+from echokit.framing.raw import Raw
+from echokit.framing.registry import framing_class
+from echokit.net.address import host_problem
+from echokit.units import Duration, Size
+
+__all__ = ["ClientSettings", "Config", "ServerSettings"]
+
+_FAMILIES = {
+    "AF_UNSPEC": "AF_UNSPEC", "any": "AF_UNSPEC",
+    "AF_INET": "AF_INET", "ipv4": "AF_INET",
+    "AF_INET6": "AF_INET6", "ipv6": "AF_INET6",
+}  # fmt: skip
+
+
+def _read_family(value: Any) -> Any:
+    if isinstance(value, str) and value in _FAMILIES:
+        return _FAMILIES[value]
+    raise PydanticCustomError("family", "should be one of {known}", {"known": ", ".join(_FAMILIES)})
+
+
+def _check_host(value: str) -> str:
+    if problem := host_problem(value):
+        raise PydanticCustomError("host", "{problem}", {"problem": problem})
+    return value
+
+
+def _read_framing(value: Any) -> Framing:
+    """The framing that a name, or a mapping with its options, stands for."""
+    if isinstance(value, Framing):
+        return value
+    options = {"type": value} if isinstance(value, str) else value
+    if not isinstance(options, dict) or not isinstance(options.get("type"), str):
+        raise PydanticCustomError(
+            "framing", "should be a framing's name, or a mapping with its name as 'type'"
+        )
+    try:
+        chosen = framing_class(options["type"])
+    except ConfigError as error:
+        raise PydanticCustomError("framing", "{why}", {"why": str(error)}) from error
+    return chosen.model_validate(options)
+
+
+def _framing_schema() -> dict[str, Any]:
+    built_in: list[type[Framing]] = [Raw, LengthPrefixed, Delimited]
+    names = [framing.model_fields["type"].default for framing in built_in]
+    plugin = {
+        "type": "object",
+        "description": "A framing that a plugin brings, with its options.",
+        "properties": {"type": {"type": "string", "not": {"enum": names}}},
+        "required": ["type"],
+    }
+    schemas = [framing.model_json_schema() | {"required": ["type"]} for framing in built_in]
+    return {"anyOf": [{"type": "string", "examples": names}, *schemas, plugin]}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
+
+
+class ServerSettings(_Section):
+    """What only `echokit serve` uses."""
+
+    output: Literal["transcript", "json", "quiet"] = Field(
+        "transcript", description="What stdout tells."
+    )
+    backlog: int = Field(
+        4096, ge=1, le=65535, description="How many connections may wait to be accepted."
+    )
+    drain_timeout: Annotated[float, Duration(0, 86400)] = Field(
+        5.0, description="How long connections may finish after SIGINT or SIGTERM."
+    )
+
+
+class ClientSettings(_Section):
+    """What only `echokit send` uses."""
+
+    output: Literal["transcript", "raw", "json", "quiet"] = Field(
+        "transcript", description="What stdout tells; raw: the bytes that came back."
+    )
+    connect_timeout: Annotated[float, Duration(0.001, 86400)] = Field(
+        5.0, description="How long resolving and connecting may take."
+    )
+    timeout: Annotated[float, Duration(0.001, 86400)] = Field(
+        30.0, description="How long the server may be silent while it owes something."
+    )
+
+
+class Config(_Section):
+    """An echo server's and client's settings: one file serves both."""
+
+    host: Annotated[str, AfterValidator(_check_host)] = Field(
+        "localhost",
+        description="Name or literal. Empty or '*': every address (serve).",
+    )
+    port: int = Field(10000, ge=0, le=65535, description="0: any free port (serve).")
+    family: Annotated[
+        Literal["AF_UNSPEC", "AF_INET", "AF_INET6"],
+        BeforeValidator(_read_family),
+        WithJsonSchema({"enum": list(_FAMILIES)}),
+    ] = Field("AF_UNSPEC", description="Which addresses are used: both families, or one.")
+    chunk_size: Annotated[int, Size(1, 16 << 20)] = Field(
+        16, description="The most bytes that one recv() asks for."
+    )
+    framing: Annotated[
+        Framing, BeforeValidator(_read_framing), WithJsonSchema(_framing_schema())
+    ] = Field(Raw(), description="How messages stand on the wire.")
+    server: ServerSettings = ServerSettings()
+    client: ClientSettings = ClientSettings()
+
+    @property
+    def address_family(self) -> socket.AddressFamily:
+        """`family` as the socket module knows it."""
+        return socket.AddressFamily[self.family]

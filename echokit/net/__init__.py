@@ -1,0 +1,1 @@
+"""The transport core: the only package that touches a socket."""

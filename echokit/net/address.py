@@ -1,0 +1,211 @@
+"""Names, literals and addresses: how they are written, and what they resolve to.
+
+An endpoint is what a person writes (`localhost:7`, `[::1]:7`, `:7`); an address is what the system
+resolved it to, ready for bind() or connect().
+"""
+
+import ipaddress
+import re
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from echokit.errors import ResolveError
+
+__all__ = ["EVERY_ADDRESS", "Address", "Endpoint", "host_problem", "resolve"]
+
+# The host that stands for every address of the machine.
+EVERY_ADDRESS = "*"
+
+_FAMILY_NAMES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
+_LABEL = re.compile(r"[^\s.\[\]:/%@\\#?\x00-\x20\x7f]{1,63}")
+_NO_SUCH_ADDRESS = tuple(
+    getattr(socket, name)
+    for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")
+    if hasattr(socket, name)
+)
+
+
+class Address(NamedTuple):
+    """One resolved address: a family and what bind() and connect() take."""
+
+    family: socket.AddressFamily
+    sockaddr: tuple[Any, ...]
+
+    @property
+    def host(self) -> str:
+        """The address as a literal, with the scope of a link-local one: `fe80::1%eth0`."""
+        host: str = self.sockaddr[0]
+        scope = self.sockaddr[3] if self.family == socket.AF_INET6 else 0
+        if not scope or "%" in host:
+            return host
+        try:
+            return f"{host}%{socket.if_indextoname(scope)}"
+        except OSError:
+            return f"{host}%{scope}"
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        port: int = self.sockaddr[1]
+        return port
+
+    def __str__(self) -> str:
+        return str(Endpoint(self.host, self.port))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host, by name or literal, and a port. An empty host is every address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `host:port`, `192.0.2.1:7`, `[::1]:7`, `[fe80::1%eth0]:7` or `:7`.
+
+        Raises:
+            ValueError: `text` is none of these; the message says why.
+        """
+        host, colon, port = text.rpartition(":")
+        if not colon or host.endswith(":") or text.endswith("]"):
+            raise ValueError(f"{text!r} has no port: write host:port, or [::1]:7 for IPv6")
+        if not re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) or int(port) > 65535:  # noqa: PLR2004 - the largest port
+            raise ValueError(f"{port!r} is no port: a port is a number from 0 to 65535")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if ":" in host and not bracketed:
+            raise ValueError(f"an IPv6 address with a port stands in brackets: [{host}]:{port}")
+        host = host[1:-1] if bracketed else host
+        if (problem := host_problem(host)) or (bracketed and ":" not in host):
+            raise ValueError(problem or f"{host!r} in brackets is no IPv6 address")
+        return cls("" if host == EVERY_ADDRESS else host, int(port))
+
+
+def host_problem(host: str) -> str | None:
+    """Why `host` can be no host name or literal; None where it can."""
+    if host in ("", EVERY_ADDRESS):
+        return None
+    if ":" in host:
+        return _ipv6_problem(host)
+    if re.fullmatch(r"[0-9.]+", host, re.ASCII):
+        return _ipv4_problem(host)
+    labels = host.removesuffix(".").split(".")
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004 - RFC 1035 2.3.4
+        return f"{host!r} is neither a host name nor an IPv4 or IPv6 address"
+    return None
+
+
+def _ipv6_problem(host: str) -> str | None:
+    try:
+        literal = ipaddress.IPv6Address(host)
+    except ValueError:
+        return f"{host!r} is no IPv6 address"
+    if literal.is_link_local and literal.scope_id is None:
+        return f"the link-local address {host!r} needs its interface: {host}%eth0"
+    return None
+
+
+def _ipv4_problem(host: str) -> str | None:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        # inet_aton() would read 127.1, 1 and 0177.0.0.1 as addresses, each in its own way.
+        return f"{host!r} is no IPv4 address: write all four numbers, without leading zeros"
+    return None
+
+
+def resolve(
+    host: str,
+    port: int,
+    family: socket.AddressFamily = socket.AF_UNSPEC,
+    *,
+    passive: bool = False,
+    timeout: float | None = None,
+) -> list[Address]:
+    """The addresses of `host`, in the order that getaddrinfo() gives (RFC 6724).
+
+    Args:
+        host: A name, or a literal; empty or `*` is every address where `passive`.
+        port: 0 to 65535.
+        family: AF_INET or AF_INET6 to have only those.
+        passive: The addresses are to be listened on.
+        timeout: The longest wait for the resolver, in seconds; it cannot be interrupted, so what
+            it does after that goes on in a daemon thread.
+
+    Raises:
+        ResolveError: There is no address (of that family).
+    """
+    node = None if host in ("", EVERY_ADDRESS) else host
+    if node is None and not passive:
+        raise ResolveError(host or "''", "that is every address, which only a server can use")
+    try:
+        found = _getaddrinfo(node, port, family, passive, timeout)
+    except UnicodeError:
+        raise ResolveError(host, "not a valid host name") from None
+    except socket.gaierror as error:
+        if family != socket.AF_UNSPEC and error.errno in _NO_SUCH_ADDRESS:
+            raise ResolveError(host, _family_hint(host, port, family, timeout)) from error
+        text = error.strerror or "the resolver failed"
+        raise ResolveError(host, text[:1].lower() + text[1:]) from error
+    except TimeoutError:
+        raise ResolveError(host, f"the resolver gave no answer within {timeout:g}s") from None
+    # A name may be listed twice in a hosts file; an address is tried or bound once.
+    return list(dict.fromkeys(found))
+
+
+def _getaddrinfo(
+    node: str | None, port: int, family: int, passive: bool, timeout: float | None
+) -> list[Address]:
+    flags = socket.AI_PASSIVE if passive else 0
+
+    def look_up(more: int = 0) -> list[Address]:
+        found = socket.getaddrinfo(
+            node, port, family, socket.SOCK_STREAM, socket.IPPROTO_TCP, flags | more
+        )
+        return [Address(entry[0], entry[4]) for entry in found]
+
+    if node is None or timeout is None:
+        return look_up()
+    try:
+        return look_up(socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass
+    outcome: list[list[Address] | Exception] = []
+
+    def in_thread() -> None:
+        try:
+            outcome.append(look_up())
+        except Exception as error:  # noqa: BLE001 - raised in the waiting thread
+            outcome.append(error)
+
+    thread = threading.Thread(target=in_thread, name="echokit-resolver", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if not outcome:
+        raise TimeoutError
+    if isinstance(outcome[0], Exception):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _family_hint(host: str, port: int, family: int, timeout: float | None) -> str:
+    """Why `host` has no address of `family`, and what can be done."""
+    wanted = _FAMILY_NAMES[socket.AddressFamily(family)]
+    try:
+        others = _getaddrinfo(host, port, socket.AF_UNSPEC, False, timeout)
+    except OSError:
+        return "no such host"
+    if not others:
+        return f"it has no {wanted} address"
+    other = others[0]
+    loopback = ipaddress.ip_address(other.sockaddr[0].partition("%")[0]).is_loopback
+    literal = "::1" if wanted == "IPv6" else "127.0.0.1"
+    offer = f"name the host {literal}, or" if loopback else ""
+    has = _FAMILY_NAMES[other.family]
+    words = f"it has no {wanted} address, only {other.host}; {offer} let {has} be used"
+    return " ".join(words.split())

@@ -1,0 +1,392 @@
+"""One non-blocking stream: bytes become messages, and messages bytes.
+
+The way of one message, for a server: the reactor finds the socket readable and calls `on_ready`;
+one `recv` of at most `chunk_size` bytes; the decoder is fed; each message that it gives goes to
+the handler, which sends its answer; the answer is encoded, and what one chunk caused leaves in one
+`send`. What the socket does not take waits, and until it has gone nothing more is read: a peer
+that does not read is not read from, so that memory holds one chunk, one message and that rest.
+
+A client must not stop reading: its server may do just the same, and both would wait for ever.
+That is what `full_duplex` is for.
+
+Ending well is the rest. The peer's FIN is an end, not an error: what is owed is sent, then our
+FIN. Closing with unread input makes the system send RST, which can destroy what was already on
+its way (RFC 9293 section 3.6.1, RFC 2525 section 2.17): so a connection that ends before its
+peer has finished sends FIN, reads and drops for a bounded while, and closes then.
+"""
+
+import enum
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+from echokit.errors import FramingError, IncompleteMessage, MessageTooLarge
+from echokit.framing.base import Framing
+from echokit.net.address import Address
+from echokit.net.reactor import READ, WRITE, Reactor, Timer
+
+__all__ = ["Connection", "End", "Ending", "Handler"]
+
+# How much input is dropped, and for how long, after our FIN, before the close.
+LINGER_BYTES = 64 << 10
+LINGER_SECONDS = 1.0
+
+
+class Ending(enum.Enum):
+    """Why a connection ended."""
+
+    CLEAN = "clean"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too-large"
+    BAD_FRAME = "bad-frame"
+    RESET = "reset"
+    DRAINED = "drained"
+    CUT = "cut"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a connection ended.
+
+    Attributes:
+        ending: The kind of end.
+        error: What was wrong, where something was.
+        bytes_in: Bytes read from the socket, headers and all.
+        bytes_out: Bytes that the socket took.
+        messages: Whole messages received.
+    """
+
+    ending: Ending
+    error: Exception | None
+    bytes_in: int
+    bytes_out: int
+    messages: int
+
+
+class Handler(Protocol):
+    """Who is told what a connection meets."""
+
+    def message_received(self, connection: "Connection", message: bytes) -> None:
+        """A whole message has come (raw: a chunk)."""
+
+    def all_sent(self, connection: "Connection") -> None:
+        """The socket has taken what had to wait."""
+
+    def eof_received(self, connection: "Connection") -> None:
+        """The peer has finished, between two messages: `finish` or `close` now."""
+
+    def connection_ended(self, connection: "Connection", end: End) -> None:
+        """The connection is closed. The last call."""
+
+
+class _State(enum.Enum):
+    OPEN = enum.auto()
+    # What is owed is being sent, and our FIN; input is dropped.
+    FINISHING = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Connection:
+    """A connected socket in a reactor. It takes the socket over and closes it."""
+
+    __slots__ = (
+        "_chunk_size",
+        "_decoder",
+        "_dropped",
+        "_end",
+        "_eof",
+        "_fin_sent",
+        "_framing",
+        "_full_duplex",
+        "_handler",
+        "_interest",
+        "_linger",
+        "_outgoing",
+        "_outgoing_size",
+        "_reactor",
+        "_sock",
+        "_state",
+        "_unsent",
+        "bytes_in",
+        "bytes_out",
+        "messages",
+        "peer",
+    )
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        peer: Address,
+        framing: Framing,
+        chunk_size: int,
+        handler: Handler,
+        *,
+        full_duplex: bool = False,
+    ) -> None:
+        self.peer = peer
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.messages = 0
+        self._reactor = reactor
+        self._sock = sock
+        self._framing = framing
+        # A chunk of a transparent framing is a message: there is nothing to decode or encode.
+        self._decoder = None if framing.transparent else framing.decoder()
+        self._chunk_size = chunk_size
+        self._handler = handler
+        self._full_duplex = full_duplex
+        self._state = _State.OPEN
+        self._end: tuple[Ending, Exception | None] = (Ending.CLEAN, None)
+        # What the socket did not take; and what is to follow it, or to leave with it in one send.
+        self._unsent: memoryview | None = None
+        self._outgoing: list[bytes] | None = None
+        self._outgoing_size = 0
+        self._eof = False
+        self._fin_sent = False
+        self._dropped = 0
+        self._linger: Timer | None = None
+        self._interest = READ
+        reactor.add(sock.fileno(), READ, self.on_ready)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._state is _State.CLOSED
+
+    @property
+    def sending(self) -> bool:
+        """Whether something waits that the socket has not taken."""
+        return self._unsent is not None
+
+    # Reading.
+
+    def on_ready(self, events: int) -> None:
+        """The reactor's call: the socket is ready for some of `events`."""
+        if events & WRITE:
+            self._on_writable()
+        if events & ~WRITE and self._interest & READ:
+            self._on_readable()
+
+    def _on_readable(self) -> None:
+        try:
+            data = self._sock.recv(self._chunk_size)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if self._state is not _State.OPEN:
+            self._drop(data)
+        elif not data:
+            self._on_eof()
+        else:
+            self.bytes_in += len(data)
+            if self._decoder is None:
+                self.messages += 1
+                self._handler.message_received(self, data)
+            else:
+                self._decode(data)
+
+    def _decode(self, data: bytes | None) -> None:
+        """Feed the decoder, and take messages while the peer keeps up with what they cause."""
+        decoder = self._decoder
+        if decoder is None:
+            return
+        if self._outgoing is None:
+            self._outgoing = []
+        while self._keeps_up():
+            # What a decoder raises, though it be a plugin's bug, ends its own connection only.
+            try:
+                if data is not None:
+                    decoder.receive_data(data)
+                    data = None
+                message = decoder.next_message()
+            except Exception as error:  # noqa: BLE001 - see above
+                self.fail(error)
+                return
+            if message is None:
+                break
+            self.messages += 1
+            self._handler.message_received(self, message)
+        self._flush()
+
+    def _keeps_up(self) -> bool:
+        return self._state is _State.OPEN and (self._unsent is None or self._full_duplex)
+
+    def _on_eof(self) -> None:
+        """The peer has sent FIN. Every message before it has been taken and answered."""
+        self._eof = True
+        if self._decoder is not None:
+            try:
+                self._decoder.receive_eof()
+            except Exception as error:  # noqa: BLE001 - as in _decode
+                self.fail(error)
+                return
+        self._handler.eof_received(self)
+        self._watch()
+
+    def _drop(self, data: bytes) -> None:
+        """Input that comes after our last word is read only so that no RST follows it."""
+        self._dropped += len(data)
+        if not data or self._dropped > LINGER_BYTES:
+            self._close(*self._end)
+
+    # Writing.
+
+    def send(self, message: bytes) -> None:
+        """Send `message`, framed: now, or as soon as the socket takes it.
+
+        Raises:
+            FramingError: The framing cannot carry it.
+        """
+        data = message if self._decoder is None else self._framing.encode(message)
+        if self._outgoing is None and self._unsent is None:
+            self._transmit(data)
+            return
+        if self._outgoing is None:
+            self._outgoing = []
+        self._outgoing.append(data)
+        self._outgoing_size += len(data)
+        if self._unsent is None and self._outgoing_size >= self._chunk_size:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what has gathered, in one piece."""
+        outgoing = self._outgoing
+        if self._unsent is None and outgoing is not None:
+            self._outgoing = None
+            self._outgoing_size = 0
+            if outgoing:
+                self._transmit(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+
+    def _transmit(self, data: bytes) -> None:
+        if self._state is _State.CLOSED:
+            return
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._lose(error)
+            return
+        self.bytes_out += sent
+        if sent < len(data):
+            self._unsent = memoryview(data)[sent:]
+            self._watch()
+
+    def _on_writable(self) -> None:
+        if self._unsent is None:
+            return
+        try:
+            sent = self._sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        self.bytes_out += sent
+        if sent < len(self._unsent):
+            self._unsent = self._unsent[sent:]
+            return
+        self._unsent = None
+        self._flush()
+        if not self.sending and self._state is _State.OPEN:
+            # Messages that had to wait in the decoder go on from here.
+            self._decode(None)
+        if not self.sending and self._state is _State.OPEN:
+            self._handler.all_sent(self)
+        if not self.sending and self._state is _State.FINISHING:
+            self._conclude()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Ask the reactor for what is wanted now, if it is not what it is asked for."""
+        if self._state is _State.CLOSED:
+            return
+        wanted = WRITE if self._unsent is not None else 0
+        if self._state is _State.OPEN:
+            reading = not self._eof and self._keeps_up()
+        else:
+            reading = not self._eof and self._fin_sent
+        if reading:
+            wanted |= READ
+        if wanted != self._interest:
+            self._interest = wanted
+            self._reactor.modify(self._sock.fileno(), wanted)
+
+    # Ending.
+
+    def send_fin(self) -> None:
+        """Half-close: nothing more will be sent, reading goes on. Nothing may be waiting."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._lose(error)
+
+    def finish(self, ending: Ending = Ending.CLEAN, error: Exception | None = None) -> None:
+        """End in good order: send what is owed, then FIN, read on a little, close."""
+        self._flush()
+        if self._state is not _State.OPEN:
+            return
+        self._state = _State.FINISHING
+        self._end = (ending, error)
+        if self._unsent is None:
+            self._conclude()
+        self._watch()
+
+    def fail(self, error: Exception) -> None:
+        """End because of `error`: in good order, so that what was owed before it still arrives.
+
+        A client owes nothing, and ends at once.
+        """
+        if self._full_duplex:
+            self._close(_ending_of(error), error)
+        else:
+            self.finish(_ending_of(error), error)
+
+    def close(self, ending: Ending = Ending.CLEAN) -> None:
+        """End now; what has not been sent is lost."""
+        self._close(ending, None)
+
+    def _conclude(self) -> None:
+        """Everything owed has gone: say so, and close once the peer cannot lose it any more."""
+        self._fin_sent = True
+        if self._eof:
+            self._close(*self._end)
+            return
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(*self._end)
+            return
+        self._linger = self._reactor.call_later(LINGER_SECONDS, lambda: self._close(*self._end))
+
+    def _lose(self, error: OSError) -> None:
+        """The network has ended it: by a reset, mostly."""
+        if self._state is _State.FINISHING:
+            self._close(*self._end)
+        else:
+            self._close(Ending.RESET, error)
+
+    def _close(self, ending: Ending, error: Exception | None) -> None:
+        if self._state is _State.CLOSED:
+            return
+        self._state = _State.CLOSED
+        if self._linger is not None:
+            self._linger.cancel()
+        self._unsent = None
+        self._outgoing = None
+        self._reactor.remove(self._sock.fileno())
+        self._sock.close()
+        end = End(ending, error, self.bytes_in, self.bytes_out, self.messages)
+        self._handler.connection_ended(self, end)
+
+
+def _ending_of(error: Exception) -> Ending:
+    if isinstance(error, IncompleteMessage):
+        return Ending.TRUNCATED
+    if isinstance(error, MessageTooLarge):
+        return Ending.TOO_LARGE
+    return Ending.BAD_FRAME if isinstance(error, FramingError) else Ending.ERROR

@@ -1,0 +1,145 @@
+"""Listening: one bound socket per address, all on one port."""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from echokit.errors import ListenError
+from echokit.net.address import Address, resolve
+
+__all__ = ["Listeners", "bind_listeners", "loopback_families"]
+
+# What bind() or socket() say where the host lacks the family, or has it switched off.
+_LACKING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+# With port 0 the number that the first address got can be taken on the next one. Each try takes
+# the next number, so a host would have to be full of one family's ports for all to fail.
+_TRIES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Listening sockets that share one port.
+
+    Attributes:
+        sockets: One a bound address, non-blocking.
+        skipped: The addresses whose family the host lacks.
+    """
+
+    sockets: list[socket.socket]
+    skipped: list[ListenError] = field(default_factory=list)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """The bound addresses, with the real port."""
+        return [Address(sock.family, sock.getsockname()) for sock in self.sockets]
+
+    @property
+    def port(self) -> int:
+        """The port that all of them share."""
+        return self.addresses[0].port
+
+    def close(self) -> None:
+        """Stop listening."""
+        for sock in self.sockets:
+            sock.close()
+
+
+def bind_listeners(
+    host: str,
+    port: int,
+    family: socket.AddressFamily = socket.AF_UNSPEC,
+    *,
+    backlog: int = 4096,
+) -> Listeners:
+    """Listen on every address of `host`, all on one port; 0 is a free one.
+
+    IPv6 sockets take IPv6 alone (IPV6_V6ONLY, RFC 3493 section 5.3), whatever the system's
+    default. An address whose family the host lacks is skipped, unless none is left.
+
+    Args:
+        host: A name or literal; empty or `*` is every address.
+        port: 0 to 65535.
+        family: AF_INET or AF_INET6 to take only those.
+        backlog: How many connections may wait to be accepted; the system caps it.
+
+    Raises:
+        ResolveError: `host` has no address (of that family).
+        ListenError: An address is taken or not allowed, or none could be had. Nothing is left
+            listening.
+    """
+    addresses = resolve(host, port, family, passive=True)
+    for attempt in range(_TRIES):
+        # Ports are handed out by family in patterns of their own: where one order keeps meeting
+        # numbers that the other family has given away, the other order may not.
+        turned = addresses if attempt % 2 == 0 else addresses[::-1]
+        try:
+            listeners = _bind(turned, backlog)
+        except ListenError as error:
+            again = port == 0 and error.errno == errno.EADDRINUSE and attempt < _TRIES - 1
+            if not again:
+                raise
+        else:
+            listeners.sockets.sort(
+                key=lambda sock: [a.family for a in addresses].index(sock.family)
+            )
+            return listeners
+    raise AssertionError  # pragma: no cover - the last try returned or raised
+
+
+def _bind(addresses: Sequence[Address], backlog: int) -> Listeners:
+    """Listen on each of `addresses`, on the port that the first of them gets."""
+    listeners = Listeners([])
+    with contextlib.ExitStack() as undo:
+        undo.callback(listeners.close)
+        for address in addresses:
+            port = listeners.port if listeners.sockets else address.port
+            target = address._replace(sockaddr=(address.sockaddr[0], port, *address.sockaddr[2:]))
+            try:
+                listeners.sockets.append(_listen(target, backlog))
+            except OSError as error:
+                refused = ListenError(str(target), error)
+                if error.errno not in _LACKING:
+                    raise refused from error
+                listeners.skipped.append(refused)
+        if not listeners.sockets:
+            raise _none_left(listeners.skipped)
+        undo.pop_all()
+    return listeners
+
+
+def _none_left(skipped: Sequence[ListenError]) -> ListenError:
+    if len(skipped) == 1:
+        return skipped[0]
+    cause = OSError(skipped[0].errno, skipped[0].strerror)
+    return ListenError(" or ".join(error.address for error in skipped), cause)
+
+
+def _listen(address: Address, backlog: int) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        # A server that was just ended leaves connections in TIME_WAIT; they are no reason to
+        # refuse its successor the port. A port that somebody listens on stays refused.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Accepted sockets inherit it, which saves a call for each.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(address.sockaddr)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def loopback_families() -> list[tuple[socket.AddressFamily, str]]:
+    """The families that work on this machine's loopback, each with its literal address."""
+    found = []
+    for family, literal in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.bind((literal, 0))
+            found.append((family, literal))
+    return found

@@ -1,0 +1,220 @@
+"""The readiness loop: sockets that are ready, timers that are due, calls from other threads.
+
+Everything that moves bytes runs here, in one thread, on non-blocking sockets: epoll where the
+system has it, `selectors` elsewhere. Level-triggered: what a handler leaves unread is reported
+again. A handler runs to its end before the next, so there are no locks.
+"""
+
+import heapq
+import itertools
+import select
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol, Self
+
+__all__ = ["READ", "WRITE", "Reactor", "Timer"]
+
+# Readiness to read and to write: epoll's own numbers (EPOLLIN, EPOLLOUT), so that its events need
+# no translation. Errors and hang-ups come as further bits, asked for or not.
+READ = 1
+WRITE = 4
+
+
+class Poller(Protocol):
+    """What the loop asks of the system: the shape of `select.epoll`."""
+
+    def register(self, fd: int, eventmask: int, /) -> None:
+        """Report `fd` from now on."""
+
+    def modify(self, fd: int, eventmask: int, /) -> None:
+        """Report other events of `fd`."""
+
+    def unregister(self, fd: int, /) -> None:
+        """Report `fd` no more."""
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """Wait up to `timeout` seconds (None: for ever); what is ready."""
+
+    def close(self) -> None:
+        """Give back what the system lent."""
+
+
+class SelectorPoller:
+    """`Poller` over `selectors`, for systems without epoll (kqueue on macOS and the BSDs)."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def register(self, fd: int, eventmask: int, /) -> None:
+        """Report `fd` from now on."""
+        self._selector.register(fd, _to_selectors(eventmask))
+
+    def modify(self, fd: int, eventmask: int, /) -> None:
+        """Report other events of `fd`."""
+        self._selector.modify(fd, _to_selectors(eventmask))
+
+    def unregister(self, fd: int, /) -> None:
+        """Report `fd` no more."""
+        self._selector.unregister(fd)
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """Wait up to `timeout` seconds (None: for ever); what is ready."""
+        return [
+            (
+                key.fd,
+                (READ if events & selectors.EVENT_READ else 0)
+                | (WRITE if events & selectors.EVENT_WRITE else 0),
+            )
+            for key, events in self._selector.select(timeout)
+        ]
+
+    def close(self) -> None:
+        """Give back what the system lent."""
+        self._selector.close()
+
+
+def _to_selectors(events: int) -> int:
+    return (selectors.EVENT_READ if events & READ else 0) | (
+        selectors.EVENT_WRITE if events & WRITE else 0
+    )
+
+
+def _system_poller() -> Poller:
+    return select.epoll() if hasattr(select, "epoll") else SelectorPoller()
+
+
+class Timer:
+    """A call that is due at a time of the reactor's clock."""
+
+    __slots__ = ("_order", "callback", "due")
+
+    def __init__(self, due: float, order: int, callback: Callable[[], None]) -> None:
+        self.due = due
+        self._order = order
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Do not call after all."""
+        self.callback = None
+
+    def __lt__(self, other: Self) -> bool:
+        return (self.due, self._order) < (other.due, other._order)
+
+
+class Reactor:
+    """A readiness loop with timers.
+
+    Not thread-safe but for `call_soon`, which other threads and signal handlers may use.
+    """
+
+    def __init__(
+        self, *, poller: Poller | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.clock = clock
+        self._poller = poller if poller is not None else _system_poller()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._timers: list[Timer] = []
+        self._orders = itertools.count()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._stopped = False
+        # A byte on this pair ends the wait when a call comes from elsewhere.
+        self._waker, self._wakened = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wakened.setblocking(False)
+        self.add(self._wakened.fileno(), READ, self._on_woken)
+
+    def add(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+        """Call `handler(events)` whenever `fd` is ready for some of `events`.
+
+        Raises:
+            PermissionError: The system cannot wait for such a descriptor (a regular file).
+        """
+        self._poller.register(fd, events)
+        self._handlers[fd] = handler
+
+    def modify(self, fd: int, events: int) -> None:
+        """Wait for other `events` of `fd`."""
+        self._poller.modify(fd, events)
+
+    def remove(self, fd: int) -> None:
+        """Forget `fd`; to be called before it is closed."""
+        del self._handlers[fd]
+        self._poller.unregister(fd)
+
+    def discard(self, fd: int) -> None:
+        """Forget `fd` if it is there."""
+        if fd in self._handlers:
+            self.remove(fd)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
+        """Call `callback` once, `delay` seconds from now."""
+        timer = Timer(self.clock() + delay, next(self._orders), callback)
+        heapq.heappush(self._timers, timer)
+        return timer
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call `callback` in the loop's thread. From any thread, and from signal handlers."""
+        self._calls.append(callback)
+        try:
+            self._waker.send(b"\0")
+        except BlockingIOError:
+            # So many calls wait that the pair is full: the loop is awake anyway.
+            pass
+        except OSError:
+            # The reactor was closed meanwhile: nobody is left to call.
+            pass
+
+    def stop(self) -> None:
+        """Let `run` return after what is being handled now."""
+        self._stopped = True
+
+    def run(self) -> None:
+        """Handle what is ready and what is due until `stop` is called."""
+        self._stopped = False
+        poll = self._poller.poll
+        handlers = self._handlers
+        while not self._stopped:
+            for fd, events in poll(self._patience()):
+                # An earlier handler of this round may have closed `fd`, or closed it and opened
+                # another under the same number: then this wakes the new one for nothing, which
+                # non-blocking sockets bear.
+                handler = handlers.get(fd)
+                if handler is not None:
+                    handler(events)
+            if self._timers:
+                self._call_due()
+
+    def _patience(self) -> float | None:
+        """How long the next wait may last."""
+        timers = self._timers
+        while timers and timers[0].callback is None:
+            heapq.heappop(timers)
+        return max(0.0, timers[0].due - self.clock()) if timers else None
+
+    def _call_due(self) -> None:
+        now = self.clock()
+        while self._timers and self._timers[0].due <= now and not self._stopped:
+            callback = heapq.heappop(self._timers).callback
+            if callback is not None:
+                callback()
+
+    def _on_woken(self, _events: int) -> None:
+        self._wakened.recv(4096)
+        # Only those that wait now: a call that queues another must not keep the loop here.
+        for _ in range(len(self._calls)):
+            self._calls.popleft()()
+
+    def close(self) -> None:
+        """Give everything back. What was added must have been removed."""
+        self._poller.close()
+        self._waker.close()
+        self._wakened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

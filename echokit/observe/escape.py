@@ -1,0 +1,31 @@
+"""Received bytes as text that is safe to print."""
+
+__all__ = ["escaped", "printable"]
+
+
+def escaped(data: bytes) -> str:
+    r"""`data` as printable text: what is no printable UTF-8 stands as a backslash escape.
+
+    So no payload can move the cursor, change a terminal's title or forge a line: controls (C0, C1,
+    DEL), line separators, bidirectional controls and bytes that are not UTF-8 all become escapes.
+    Backslashes and double quotes are escaped too, which makes the text say exactly which bytes
+    came, and where in quotes they end.
+    """
+    text = data.decode("utf-8", "surrogateescape")
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return printable(text.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+def printable(text: str) -> str:
+    """`text` with escapes for all that is not printable: for words that somebody else chose."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    # A byte that is not UTF-8 was decoded to a surrogate that carries it.
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")

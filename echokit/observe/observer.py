@@ -1,0 +1,57 @@
+"""What a server and a client can be asked to tell while they run."""
+
+from collections.abc import Sequence
+
+from echokit.net.address import Address
+from echokit.net.connection import End
+from echokit.net.dial import Dialed
+
+__all__ = ["Observer"]
+
+
+class Observer:
+    """Is told what happens. Every method does nothing; a subclass overrides what it wants.
+
+    Called in the thread that serves, between two events: what takes long here holds up everyone.
+    What a method raises ends the run. A method that is not overridden costs nothing.
+    """
+
+    # The server.
+
+    def listening(self, host: str, addresses: Sequence[Address]) -> None:
+        """Every address is bound; they share a port."""
+
+    def waiting(self) -> None:
+        """No connection is open: at the start, and whenever the last one has ended."""
+
+    def accepted(self, peer: Address) -> None:
+        """A client has connected."""
+
+    def received(self, peer: Address, message: bytes) -> None:
+        """A message (raw: a chunk) has come; it is sent back next."""
+
+    def ended(self, peer: Address, end: End) -> None:
+        """A connection has ended."""
+
+    def warned(self, text: str) -> None:
+        """Something is not as it should be, and serving goes on."""
+
+    def draining(self, connections: int) -> None:
+        """The server was asked to stop, and finishes what it owes."""
+
+    # The client.
+
+    def connecting(self, host: str, port: int) -> None:
+        """The client begins to connect."""
+
+    def connected(self, dialed: Dialed) -> None:
+        """The client has connected."""
+
+    def sending(self, message: bytes) -> None:
+        """A message is sent."""
+
+    def echoed(self, message: bytes) -> None:
+        """A message (raw: a chunk) has come back, and is what was sent."""
+
+    def closing(self) -> None:
+        """The client closes its connection."""

@@ -1,0 +1,94 @@
+"""The exercise's transcript: one line an event, in the words that it gave."""
+
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+from echokit.net.address import Address
+from echokit.net.connection import End, Ending
+from echokit.observe.escape import escaped, printable
+from echokit.observe.observer import Observer
+
+__all__ = ["Diagnostics", "Transcript"]
+
+
+class Diagnostics(Observer):
+    """Tells on `err` what went wrong, and nothing else: one line each, `echokit: ...`."""
+
+    def __init__(self, err: TextIO | None = None) -> None:
+        self._err = err if err is not None else sys.stderr
+
+    def warned(self, text: str) -> None:
+        """Tell it."""
+        self._complain(text)
+
+    def ended(self, peer: Address, end: End) -> None:
+        """Tell why, if there was a reason other than the peer's leaving."""
+        if end.error is not None and end.ending is not Ending.RESET:
+            why = f"{type(end.error).__name__}: " if end.ending is Ending.ERROR else ""
+            self._complain(f"connection from {peer} closed: {why}{end.error}")
+        elif end.ending is Ending.CUT:
+            self._complain(f"connection from {peer} cut: it did not end in time")
+
+    def draining(self, connections: int) -> None:
+        """Say what is waited for."""
+        if connections:
+            some = "1 connection" if connections == 1 else f"{connections} connections"
+            self._complain(f"stopping: finishing {some}; a second signal cuts them")
+
+    def _complain(self, text: str) -> None:
+        self._err.write(f"echokit: {printable(text)}\n")
+        self._err.flush()
+
+
+class Transcript(Diagnostics):
+    """Tells on `out` what the exercise's server and client print, flushed line by line."""
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        super().__init__(err)
+        self._out = out if out is not None else sys.stdout
+
+    def _say(self, line: str) -> None:
+        self._out.write(f"{line}\n")
+        self._out.flush()
+
+    def listening(self, host: str, addresses: Sequence[Address]) -> None:
+        """The server's first line."""
+        self._say(f"starting up on {host} port {addresses[0].port}")
+
+    def waiting(self) -> None:
+        """No connection is open."""
+        self._say("waiting for a connection")
+
+    def accepted(self, peer: Address) -> None:
+        """A client has connected."""
+        self._say(f"connection from {peer.host, peer.port}")
+
+    def received(self, peer: Address, message: bytes) -> None:  # noqa: ARG002 - the words name no peer
+        """A message has come and is sent back."""
+        self._say(f'received "{escaped(message)}"\nsending data back to the client')
+
+    def ended(self, peer: Address, end: End) -> None:
+        """A client that left: on `out`. Anything else: on `err`."""
+        if end.ending is Ending.CLEAN:
+            self._say(f'received ""\nno more data from {peer.host, peer.port}')
+        elif end.ending is Ending.RESET:
+            self._complain(f"connection from {peer} was reset")
+        else:
+            super().ended(peer, end)
+
+    def connecting(self, host: str, port: int) -> None:
+        """The client's first line."""
+        self._say(f"connecting to {host} port {port}")
+
+    def sending(self, message: bytes) -> None:
+        """A message is sent."""
+        self._say(f'sending "{escaped(message)}"')
+
+    def echoed(self, message: bytes) -> None:
+        """A message has come back."""
+        self._say(f'received "{escaped(message)}"')
+
+    def closing(self) -> None:
+        """The client's last line."""
+        self._say("closing socket")
