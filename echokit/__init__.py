@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from echokit.client import EchoClient, Exchange, Messages, Source
+    from echokit.client import EchoClient
     from echokit.config import Config, load
     from echokit.errors import (
         ConfigError,
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
         MessageTooLarge,
         ResolveError,
     )
+    from echokit.exchange import Exchange, Messages, Source
     from echokit.framing.base import Decoder, Framing
     from echokit.framing.delimited import Delimited
     from echokit.framing.length_prefixed import LengthPrefixed
     from echokit.framing.raw import Raw
     from echokit.net.address import Address, Endpoint, resolve
-    from echokit.net.connection import Connection, End, Ending
+    from echokit.net.connection import Connection
     from echokit.net.dial import Attempt, Dialed, dial
+    from echokit.net.handler import End, Ending
     from echokit.net.listen import Listeners, bind_listeners
     from echokit.net.reactor import Reactor
     from echokit.observe.observer import Observer
@@ -51,10 +53,10 @@ _HOMES = {
     "EchoMismatch": "errors",
     "EchoServer": "server",
     "EchokitError": "errors",
-    "End": "net.connection",
-    "Ending": "net.connection",
+    "End": "net.handler",
+    "Ending": "net.handler",
     "Endpoint": "net.address",
-    "Exchange": "client",
+    "Exchange": "exchange",
     "Framing": "framing.base",
     "FramingError": "errors",
     "IncompleteMessage": "errors",
@@ -62,12 +64,12 @@ _HOMES = {
     "ListenError": "errors",
     "Listeners": "net.listen",
     "MessageTooLarge": "errors",
-    "Messages": "client",
+    "Messages": "exchange",
     "Observer": "observe.observer",
     "Raw": "framing.raw",
     "Reactor": "net.reactor",
     "ResolveError": "errors",
-    "Source": "client",
+    "Source": "exchange",
     "bind_listeners": "net.listen",
     "dial": "net.dial",
     "load": "config",

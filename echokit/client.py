@@ -5,22 +5,21 @@ with a server that does not read on until it has written. And it never half-clos
 come back, since there are servers that end at the client's FIN and lose what they still owe.
 """
 
-import itertools
 import socket
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Protocol, Self
+from collections.abc import Callable
+from typing import Self
 
 from echokit.errors import EchoIncomplete, EchoMismatch, FramingError, reason
+from echokit.exchange import Exchange, Messages, Outstanding, Source
 from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
-from echokit.net.connection import Connection, End, Ending
+from echokit.net.connection import Connection
 from echokit.net.dial import Dialed, dial
+from echokit.net.handler import End, Ending
 from echokit.net.reactor import READ, Reactor, Timer
 from echokit.observe.observer import Observer
 
-__all__ = ["EchoClient", "Exchange", "Messages", "Source"]
+__all__ = ["WINDOW", "EchoClient"]
 
 # How many bytes may be on their way, sent and not yet come back, before the next message waits:
 # more than the buffers of both systems hold on a fast network, and a bound on what is kept to
@@ -28,46 +27,6 @@ __all__ = ["EchoClient", "Exchange", "Messages", "Source"]
 WINDOW = 16 << 20
 # How long a server may take to answer our FIN before we close without its own.
 FIN_PATIENCE = 1.0
-
-
-class Source(Protocol):
-    """Where the messages of an exchange come from."""
-
-    def fileno(self) -> int | None:
-        """A descriptor to wait for before `read`; None where `read` never has to wait."""
-
-    def read(self) -> list[bytes] | None:
-        """The next messages, maybe none yet; None at the end."""
-
-
-class Messages:
-    """A `Source` of messages that are there, or are made when they are asked for."""
-
-    def __init__(self, messages: Iterable[bytes]) -> None:
-        self._messages = iter(messages)
-
-    def fileno(self) -> None:
-        """Never has to wait."""
-
-    def read(self) -> list[bytes] | None:
-        """The next message; None at the end."""
-        message = next(self._messages, None)
-        return None if message is None else [message]
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """What an exchange came to.
-
-    Attributes:
-        messages: How many messages went out and came back.
-        payload_bytes: How many bytes they have together, without framing.
-        seconds: From before the first was sent until the last was back.
-    """
-
-    messages: int
-    payload_bytes: int
-    seconds: float
 
 
 class EchoClient:
@@ -347,74 +306,3 @@ class EchoClient:
         self._failure.__cause__ = cause
         self._connection.close()
         self._reactor.stop()
-
-
-class Outstanding:
-    """What was sent and has not come back.
-
-    Args:
-        stream: Whether only the bytes count (raw), or also where messages end.
-
-    Attributes:
-        messages: How many messages were sent.
-        sent: Their bytes.
-        received: How many bytes have come back as they were sent.
-    """
-
-    def __init__(self, *, stream: bool) -> None:
-        self._stream = stream
-        self._waiting: deque[bytes] = deque()
-        # How much of the first has come back, where only bytes count.
-        self._matched = 0
-        self.messages = 0
-        self.sent = 0
-        self.received = 0
-
-    @property
-    def waiting(self) -> bool:
-        """Whether anything has still to come back."""
-        return bool(self._waiting)
-
-    @property
-    def in_flight(self) -> int:
-        """How many bytes have still to come back."""
-        return self.sent - self.received
-
-    def add(self, message: bytes) -> None:
-        """Note that `message` was sent."""
-        self.messages += 1
-        self.sent += len(message)
-        # In a stream an empty message is nothing to wait for.
-        if message or not self._stream:
-            self._waiting.append(message)
-
-    def match(self, data: bytes) -> None:
-        """Hold `data`, a message or a piece of the stream, against what has to come back next.
-
-        Raises:
-            EchoMismatch: It is something else.
-        """
-        if not self._stream:
-            if not self._waiting or self._waiting[0] != data:
-                raise self._mismatch(self._waiting[0] if self._waiting else b"", data)
-            self._waiting.popleft()
-            self.received += len(data)
-            return
-        while data:
-            first = self._waiting[0] if self._waiting else b""
-            expected = first[self._matched : self._matched + len(data)]
-            piece, data = data[: len(expected) or 1], data[len(expected) or 1 :]
-            if piece != expected:
-                raise self._mismatch(expected, piece)
-            self.received += len(piece)
-            self._matched += len(piece)
-            if self._matched == len(first):
-                self._waiting.popleft()
-                self._matched = 0
-
-    def _mismatch(self, expected: bytes, found: bytes) -> EchoMismatch:
-        pairs = itertools.zip_longest(expected, found)
-        at, (sent, received) = next(
-            (at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1]
-        )
-        return EchoMismatch(self.received + at, sent, received)

@@ -9,7 +9,8 @@ from echokit.errors import reason
 from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
 from echokit.net.address import EVERY_ADDRESS, Address
-from echokit.net.connection import Connection, End, Ending
+from echokit.net.connection import Connection
+from echokit.net.handler import End, Ending
 from echokit.net.listen import bind_listeners
 from echokit.net.reactor import READ, Reactor
 from echokit.observe.observer import Observer

@@ -69,14 +69,16 @@ def _options(
 
 def main() -> NoReturn:
     """Run the command that argv asks for, and exit."""
+    # A stream that was closed before we began takes what it is told, and drops it.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the whole run
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - the same
     for stream in (sys.stdout, sys.stderr):
         # What a terminal's encoding lacks is shown as an escape, and is no reason to fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     code = _run()
     try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError as error:
         code = code or _tell(error)
         # The interpreter would try once more at its end, and tell of it in its own way.

@@ -63,8 +63,9 @@ def demo() -> None:
 
 def _echo(family: str, host: str, framing: "Framing") -> tuple[_Row, str, str]:
     """One server, one client, one message: its row, and both transcripts, indented."""
-    from echokit.client import EchoClient, Messages
+    from echokit.client import EchoClient
     from echokit.errors import EchokitError, reason
+    from echokit.exchange import Messages
     from echokit.observe.transcript import Transcript
     from echokit.server import EchoServer
 

@@ -1,5 +1,6 @@
 """How a command ends: which exit code, and in which words."""
 
+import errno
 from typing import Any
 
 import typer
@@ -57,10 +58,15 @@ def _lines(error: BaseException) -> list[str]:
         return [_usage(error)]
     if isinstance(error, KeyboardInterrupt):
         return ["interrupted"]
+    if isinstance(error, ListenError) and error.errno == errno.EADDRINUSE:
+        return [f"{error}; end the server that has it, or choose another --port (0: any free one)"]
+    if isinstance(error, DialError) and error.errno == errno.ECONNREFUSED:
+        return [f"{error}; is a server listening there?"]
     if isinstance(error, EchokitError | ListenError | DialError):
         return [str(error)]
     if isinstance(error, OSError):
-        return [": ".join(part for part in (error.filename, reason(error)) if part)]
+        # What the network says has been told by now: this is a file, or stdin or stdout.
+        return [f"{error.filename or 'cannot read stdin or write stdout'}: {reason(error)}"]
     return [
         f"internal error: {type(error).__name__}: {error}; "
         "please report it with the traceback that 'echokit --debug' shows"

@@ -118,6 +118,7 @@ def effective_with_origins(
 
 def _overrides(ctx: typer.Context, section: str | None) -> "list[Override]":
     from echokit.config import Override
+    from echokit.errors import ConfigError
 
     keys = dict(_KEYS)
     if section is not None:
@@ -132,7 +133,7 @@ def _overrides(ctx: typer.Context, section: str | None) -> "list[Override]":
     if "--family" in given:
         forced.append("--family")
     if len(forced) > 1:
-        raise typer.BadParameter(f"{' and '.join(forced)} do not go together", ctx=ctx)
+        raise ConfigError(f"{' and '.join(forced)} do not go together")
     if forced and forced[0] != "--family":
         # A flag goes over a variable.
         found = [override for override in found if override.key != ("family",)]

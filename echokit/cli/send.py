@@ -23,8 +23,9 @@ from echokit.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from echokit.client import EchoClient, Exchange, Source
+    from echokit.client import EchoClient
     from echokit.config import Config
+    from echokit.exchange import Exchange, Source
     from echokit.framing.base import Framing
     from echokit.framing.cutting import Cutter
 
@@ -96,19 +97,22 @@ def send(
     Exit code 0 if all came back as it was sent; 1 if it came back different, short or too late;
     3 if there was nobody to connect to.
     """
+    from echokit.errors import ConfigError
+
     with errors_in_json(ctx):
         settings = effective(ctx, "client")
         ctx.meta["json"] = settings.client.output == "json"
         if settings.port == 0:
-            raise typer.BadParameter("port 0 is for serve: it means any free port", ctx=ctx)
+            raise ConfigError("port 0 means any free port, which is for serve: name the server's")
         if settings.host in ("", "*"):
-            raise typer.BadParameter("the host is for serve: it means every address", ctx=ctx)
-        source, window = _what_to_send(ctx, message, file, count, settings)
+            raise ConfigError(
+                "the host is every address, which is for serve: name the server's, as with --host localhost"
+            )
+        source, window = _what_to_send(message, file, count, settings)
         _exchange(settings, source, window)
 
 
 def _what_to_send(
-    ctx: typer.Context,
     message: str | None,
     file: Path | None,
     count: int,
@@ -116,17 +120,18 @@ def _what_to_send(
 ) -> "tuple[Source, int]":
     """Where it comes from, by one of three ways, and how much of it may be under way at once."""
     from echokit.client import WINDOW
+    from echokit.errors import ConfigError
 
     if message is not None and file is not None:
-        raise typer.BadParameter("MESSAGE and --file do not go together", ctx=ctx)
+        raise ConfigError("MESSAGE and --file do not go together")
     if file is not None:
         return _file(file, count, settings)
     if message is not None and message != "-":
         return _repeated(os.fsencode(message), count, settings.framing), 0
     if count > 1:
-        raise typer.BadParameter("--count goes with MESSAGE or --file, not with stdin", ctx=ctx)
+        raise ConfigError("--count goes with MESSAGE or --file, not with stdin")
     if sys.stdin is None or (message is None and sys.stdin.isatty()):
-        raise typer.BadParameter("nothing to send: give a MESSAGE, --file, or pipe it in", ctx=ctx)
+        raise ConfigError("nothing to send: give a MESSAGE, --file, or pipe it in")
     size = _PIECE if settings.framing.transparent else settings.chunk_size
     return _Stream(sys.stdin.fileno(), settings.framing.cutter(size)), WINDOW
 
@@ -160,8 +165,8 @@ class _Stream:
 
 
 def _repeated(message: bytes, count: int, framing: "Framing") -> "Source":
-    from echokit.client import Messages
     from echokit.errors import ConfigError, FramingError
+    from echokit.exchange import Messages
 
     try:
         framing.encode(message)
@@ -172,8 +177,9 @@ def _repeated(message: bytes, count: int, framing: "Framing") -> "Source":
 
 def _file(path: Path, count: int, settings: "Config") -> "tuple[Source, int]":
     """A file: one message where the framing has messages, else a stream of pieces."""
-    from echokit.client import WINDOW, Messages
+    from echokit.client import WINDOW
     from echokit.errors import ConfigError, MessageTooLarge, reason
+    from echokit.exchange import Messages
 
     limit = getattr(settings.framing, "max_message", None)
     try:

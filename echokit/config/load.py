@@ -167,11 +167,9 @@ class _Problems:
         text = _WORDS.get(entry["type"]) or re.sub(r"^Input should", "should", str(entry["msg"]))
         value: Any = self._values
         for part in key:
-            if (isinstance(value, dict) and part in value) or (
-                isinstance(value, list) and isinstance(part, int) and part < len(value)
-            ):
+            try:
                 value = value[part]
-            else:
+            except (KeyError, IndexError, TypeError):
                 return text
         found = _found(value)
         return text if found in text else f"{text}; found {found}"

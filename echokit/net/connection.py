@@ -17,67 +17,17 @@ peer has finished sends FIN, reads and drops for a bounded while, and closes the
 
 import enum
 import socket
-from dataclasses import dataclass
-from typing import Protocol
 
-from echokit.errors import FramingError, IncompleteMessage, MessageTooLarge
 from echokit.framing.base import Framing
 from echokit.net.address import Address
+from echokit.net.handler import End, Ending, Handler, ending_of
 from echokit.net.reactor import READ, WRITE, Reactor, Timer
 
-__all__ = ["Connection", "End", "Ending", "Handler"]
+__all__ = ["Connection"]
 
 # How much input is dropped, and for how long, after our FIN, before the close.
 LINGER_BYTES = 64 << 10
 LINGER_SECONDS = 1.0
-
-
-class Ending(enum.Enum):
-    """Why a connection ended."""
-
-    CLEAN = "clean"
-    TRUNCATED = "truncated"
-    TOO_LARGE = "too-large"
-    BAD_FRAME = "bad-frame"
-    RESET = "reset"
-    DRAINED = "drained"
-    CUT = "cut"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """How a connection ended.
-
-    Attributes:
-        ending: The kind of end.
-        error: What was wrong, where something was.
-        bytes_in: Bytes read from the socket, headers and all.
-        bytes_out: Bytes that the socket took.
-        messages: Whole messages received.
-    """
-
-    ending: Ending
-    error: Exception | None
-    bytes_in: int
-    bytes_out: int
-    messages: int
-
-
-class Handler(Protocol):
-    """Who is told what a connection meets."""
-
-    def message_received(self, connection: "Connection", message: bytes) -> None:
-        """A whole message has come (raw: a chunk)."""
-
-    def all_sent(self, connection: "Connection") -> None:
-        """The socket has taken what had to wait."""
-
-    def eof_received(self, connection: "Connection") -> None:
-        """The peer has finished, between two messages: `finish` or `close` now."""
-
-    def connection_ended(self, connection: "Connection", end: End) -> None:
-        """The connection is closed. The last call."""
 
 
 class _State(enum.Enum):
@@ -342,9 +292,9 @@ class Connection:
         A client owes nothing, and ends at once.
         """
         if self._full_duplex:
-            self._close(_ending_of(error), error)
+            self._close(ending_of(error), error)
         else:
-            self.finish(_ending_of(error), error)
+            self.finish(ending_of(error), error)
 
     def close(self, ending: Ending = Ending.CLEAN) -> None:
         """End now; what has not been sent is lost."""
@@ -382,11 +332,3 @@ class Connection:
         self._sock.close()
         end = End(ending, error, self.bytes_in, self.bytes_out, self.messages)
         self._handler.connection_ended(self, end)
-
-
-def _ending_of(error: Exception) -> Ending:
-    if isinstance(error, IncompleteMessage):
-        return Ending.TRUNCATED
-    if isinstance(error, MessageTooLarge):
-        return Ending.TOO_LARGE
-    return Ending.BAD_FRAME if isinstance(error, FramingError) else Ending.ERROR

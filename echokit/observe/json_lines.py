@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from echokit.net.address import Address
-from echokit.net.connection import End
 from echokit.net.dial import Dialed
+from echokit.net.handler import End
 from echokit.observe.observer import Observer
 
 __all__ = ["JsonLines"]

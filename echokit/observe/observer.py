@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from echokit.net.address import Address
-from echokit.net.connection import End
 from echokit.net.dial import Dialed
+from echokit.net.handler import End
 
 __all__ = ["Observer"]
 

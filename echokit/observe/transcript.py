@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from echokit.net.address import Address
-from echokit.net.connection import End, Ending
+from echokit.net.handler import End, Ending
 from echokit.observe.escape import escaped, printable
 from echokit.observe.observer import Observer
 

@@ -1,0 +1,69 @@
+"""Who is told what a connection meets, and how a connection can end."""
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from echokit.errors import FramingError, IncompleteMessage, MessageTooLarge
+
+if TYPE_CHECKING:
+    from echokit.net.connection import Connection
+
+__all__ = ["End", "Ending", "Handler", "ending_of"]
+
+
+class Ending(enum.Enum):
+    """Why a connection ended."""
+
+    CLEAN = "clean"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too-large"
+    BAD_FRAME = "bad-frame"
+    RESET = "reset"
+    DRAINED = "drained"
+    CUT = "cut"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a connection ended.
+
+    Attributes:
+        ending: The kind of end.
+        error: What was wrong, where something was.
+        bytes_in: Bytes read from the socket, headers and all.
+        bytes_out: Bytes that the socket took.
+        messages: Whole messages received.
+    """
+
+    ending: Ending
+    error: Exception | None
+    bytes_in: int
+    bytes_out: int
+    messages: int
+
+
+class Handler(Protocol):
+    """Who is told what a connection meets."""
+
+    def message_received(self, connection: "Connection", message: bytes) -> None:
+        """A whole message has come (raw: a chunk)."""
+
+    def all_sent(self, connection: "Connection") -> None:
+        """The socket has taken what had to wait."""
+
+    def eof_received(self, connection: "Connection") -> None:
+        """The peer has finished, between two messages: `finish` or `close` now."""
+
+    def connection_ended(self, connection: "Connection", end: End) -> None:
+        """The connection is closed. The last call."""
+
+
+def ending_of(error: Exception) -> Ending:
+    """The kind of end that `error` is."""
+    if isinstance(error, IncompleteMessage):
+        return Ending.TRUNCATED
+    if isinstance(error, MessageTooLarge):
+        return Ending.TOO_LARGE
+    return Ending.BAD_FRAME if isinstance(error, FramingError) else Ending.ERROR

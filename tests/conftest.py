@@ -1,0 +1,57 @@
+"""What every test has at hand, and what none may leave behind."""
+
+import multiprocessing
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from echokit.net.listen import loopback_families
+
+ROOT = Path(__file__).parent.parent
+FAMILIES = {"ipv4": (socket.AF_INET, "127.0.0.1"), "ipv6": (socket.AF_INET6, "::1")}
+AVAILABLE = dict(loopback_families())
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> socket.AddressFamily:
+    """Each address family in turn."""
+    found, literal = FAMILIES[request.param]
+    if found not in AVAILABLE:
+        pytest.skip(f"this host has no {literal}")
+    return found
+
+
+@pytest.fixture
+def host(family: socket.AddressFamily) -> str:
+    """The loopback literal of `family`."""
+    return AVAILABLE[family]
+
+
+def _descriptors() -> dict[int, str]:
+    """The open descriptors, where the system tells: number to what it is."""
+    found = {}
+    folder = Path("/proc/self/fd")
+    for name in os.listdir(folder) if folder.is_dir() else []:
+        try:
+            found[int(name)] = os.readlink(folder / name)
+        except FileNotFoundError:
+            # The descriptor of the listing itself.
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Fails a test that leaves a descriptor, a thread or a process behind."""
+    descriptors = _descriptors()
+    threads = set(threading.enumerate())
+    yield
+    left = {fd: what for fd, what in _descriptors().items() if descriptors.get(fd) != what}
+    assert not left, f"descriptors left open: {left}"
+    alive = [thread.name for thread in threading.enumerate() if thread not in threads]
+    assert not alive, f"threads left running: {alive}"
+    assert not multiprocessing.active_children()
