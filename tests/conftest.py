@@ -1,7 +1,6 @@
 """What every test has at hand, and what none may leave behind."""
 
 import multiprocessing
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -35,9 +34,9 @@ def _descriptors() -> dict[int, str]:
     """The open descriptors, where the system tells: number to what it is."""
     found = {}
     folder = Path("/proc/self/fd")
-    for name in os.listdir(folder) if folder.is_dir() else []:
+    for entry in folder.iterdir() if folder.is_dir() else ():
         try:
-            found[int(name)] = os.readlink(folder / name)
+            found[int(entry.name)] = str(entry.readlink())
         except FileNotFoundError:
             # The descriptor of the listing itself.
             continue

@@ -58,12 +58,8 @@ def _lines(error: BaseException) -> list[str]:
         return [_usage(error)]
     if isinstance(error, KeyboardInterrupt):
         return ["interrupted"]
-    if isinstance(error, ListenError) and error.errno == errno.EADDRINUSE:
-        return [f"{error}; end the server that has it, or choose another --port (0: any free one)"]
-    if isinstance(error, DialError) and error.errno == errno.ECONNREFUSED:
-        return [f"{error}; is a server listening there?"]
     if isinstance(error, EchokitError | ListenError | DialError):
-        return [str(error)]
+        return [f"{error}{_advice(error)}"]
     if isinstance(error, OSError):
         # What the network says has been told by now: this is a file, or stdin or stdout.
         return [f"{error.filename or 'cannot read stdin or write stdout'}: {reason(error)}"]
@@ -71,6 +67,15 @@ def _lines(error: BaseException) -> list[str]:
         f"internal error: {type(error).__name__}: {error}; "
         "please report it with the traceback that 'echokit --debug' shows"
     ]
+
+
+def _advice(error: Exception) -> str:
+    """What to do about it, where that can be said."""
+    if isinstance(error, ListenError) and error.errno == errno.EADDRINUSE:
+        return "; end the server that has it, or choose another --port (0: any free one)"
+    if isinstance(error, DialError) and error.errno == errno.ECONNREFUSED:
+        return "; is a server listening there?"
+    return ""
 
 
 def _usage(error: Any) -> str:

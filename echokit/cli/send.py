@@ -105,9 +105,7 @@ def send(
         if settings.port == 0:
             raise ConfigError("port 0 means any free port, which is for serve: name the server's")
         if settings.host in ("", "*"):
-            raise ConfigError(
-                "the host is every address, which is for serve: name the server's, as with --host localhost"
-            )
+            raise ConfigError("the host is every address, which is for serve: name the server's")
         source, window = _what_to_send(message, file, count, settings)
         _exchange(settings, source, window)
 
