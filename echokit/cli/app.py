@@ -38,8 +38,8 @@ app = typer.Typer(
     "\n\nExit codes: 0 well; 1 an exchange failed or came back different; 2 usage or"
     " configuration; 3 could not resolve, bind or connect.",
 )
-app.command("serve")(serve.serve)
-app.command("send")(send.send)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
+app.command("send", epilog=send.EXAMPLES)(send.send)
 app.command("demo")(demo.demo)
 app.add_typer(config.app, name="config")
 app.command("framings")(framings.framings)

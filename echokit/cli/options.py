@@ -45,14 +45,14 @@ Host = Annotated[
     typer.Option(
         envvar="ECHOKIT_HOST", metavar="HOST",
         help="Name or literal ('::1', 'fe80::1%eth0'). serve: '' or '*' is every address."
-        " [default: localhost]",
+        " Default: localhost.",
     ),
 ]  # fmt: skip
 Port = Annotated[
     str | None,
     typer.Option(
         "--port", "-p", envvar="ECHOKIT_PORT", metavar="PORT",
-        help="0 to 65535. serve: 0 is any free one. [default: 10000]",
+        help="0 to 65535. serve: 0 is any free one. Default: 10000.",
     ),
 ]  # fmt: skip
 Ipv4 = Annotated[bool, typer.Option("-4", help="IPv4 only: the same as --family AF_INET.")]
@@ -61,14 +61,14 @@ Family = Annotated[
     str | None,
     typer.Option(
         envvar="ECHOKIT_FAMILY", metavar="FAMILY",
-        help="AF_UNSPEC (any), AF_INET (ipv4) or AF_INET6 (ipv6). [default: AF_UNSPEC]",
+        help="AF_UNSPEC (any), AF_INET (ipv4) or AF_INET6 (ipv6). Default: AF_UNSPEC.",
     ),
 ]  # fmt: skip
 ChunkSize = Annotated[
     str | None,
     typer.Option(
         envvar="ECHOKIT_CHUNK_SIZE", metavar="SIZE",
-        help="The most bytes that one recv() asks for, 1 to 16MiB, like 64k. [default: 16]",
+        help="The most bytes that one recv() asks for, 1 to 16MiB, like 64k. Default: 16.",
     ),
 ]  # fmt: skip
 
@@ -84,7 +84,7 @@ FramingName = Annotated[
     typer.Option(
         envvar="ECHOKIT_FRAMING", metavar="NAME", autocompletion=_complete_framing,
         help="raw, length-prefixed, delimited or a plugin's: see 'echokit framings'."
-        " [default: raw]",
+        " Default: raw.",
     ),
 ]  # fmt: skip
 

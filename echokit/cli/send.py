@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from echokit.framing.base import Framing
     from echokit.framing.cutting import Cutter
 
-__all__ = ["send"]
+__all__ = ["EXAMPLES", "send"]
+
+EXAMPLES = """Examples:
+
+echokit send "This is the message.  It will be repeated."
+
+echokit send --host ::1 --framing length-prefixed --count 3 hello
+
+echokit send --chunk-size 64k --output raw < big > copy"""
 
 # What is asked of a file or of stdin at a time, where no message says less.
 _PIECE = 64 << 10
@@ -40,7 +48,7 @@ def send(
     message: Annotated[
         str | None,
         typer.Argument(
-            metavar="[MESSAGE]", help="What to send; '-', or nothing with stdin piped: stdin."
+            metavar="MESSAGE", help="What to send; '-', or nothing with stdin piped: stdin."
         ),
     ] = None,
     config: ConfigFile = None,
@@ -72,7 +80,7 @@ def send(
             envvar="ECHOKIT_OUTPUT",
             metavar="transcript|raw|json|quiet",
             help="What stdout tells: the exercise's lines, the bytes that came back and nothing"
-            " else, one JSON object an event, or nothing. [default: transcript]",
+            " else, one JSON object an event, or nothing. Default: transcript.",
         ),
     ] = None,
     connect_timeout: Annotated[
@@ -80,7 +88,7 @@ def send(
         typer.Option(
             envvar="ECHOKIT_CONNECT_TIMEOUT",
             metavar="TIME",
-            help="How long resolving and connecting may take. [default: 5s]",
+            help="How long resolving and connecting may take. Default: 5s.",
         ),
     ] = None,
     timeout: Annotated[
@@ -88,7 +96,7 @@ def send(
         typer.Option(
             envvar="ECHOKIT_TIMEOUT",
             metavar="TIME",
-            help="How long the server may be silent while it owes something. [default: 30s]",
+            help="How long the server may be silent while it owes something. Default: 30s.",
         ),
     ] = None,
 ) -> None:

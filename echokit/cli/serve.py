@@ -24,7 +24,15 @@ from echokit.cli.options import (
 if TYPE_CHECKING:
     from echokit.observe.observer import Observer
 
-__all__ = ["serve"]
+__all__ = ["EXAMPLES", "serve"]
+
+EXAMPLES = """Examples:
+
+echokit serve --config configs/classic.yaml
+
+echokit serve --host '*' --port 7007 --chunk-size 64k --output quiet
+
+echokit serve -6 --host ::1 --port 0 --framing length-prefixed --output json"""
 
 
 def serve(
@@ -45,7 +53,7 @@ def serve(
             envvar="ECHOKIT_OUTPUT",
             metavar="transcript|json|quiet",
             help="What stdout tells: the exercise's lines, one JSON object an event, or nothing."
-            " [default: transcript]",
+            " Default: transcript.",
         ),
     ] = None,
     backlog: Annotated[
@@ -53,7 +61,7 @@ def serve(
         typer.Option(
             envvar="ECHOKIT_BACKLOG",
             metavar="N",
-            help="How many connections may wait to be accepted. [default: 4096]",
+            help="How many connections may wait to be accepted. Default: 4096.",
         ),
     ] = None,
     drain_timeout: Annotated[
@@ -61,7 +69,7 @@ def serve(
         typer.Option(
             envvar="ECHOKIT_DRAIN_TIMEOUT",
             metavar="TIME",
-            help="How long connections may finish after SIGINT or SIGTERM. [default: 5s]",
+            help="How long connections may finish after SIGINT or SIGTERM. Default: 5s.",
         ),
     ] = None,
 ) -> None:
