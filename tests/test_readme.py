@@ -7,7 +7,9 @@ import pytest
 from echokit import Framing, FramingError, IncompleteMessage, MessageTooLarge
 from tests.conftest import AVAILABLE, FAMILIES, ROOT
 
-BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+)
 
 
 def test_the_library_example_runs() -> None:
