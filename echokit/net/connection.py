@@ -37,6 +37,10 @@ class _State(enum.Enum):
     CLOSED = enum.auto()
 
 
+# Looked up once: an enum's member costs more than a global on the way of every message.
+_OPEN, _FINISHING, _CLOSED = _State
+
+
 class Connection:
     """A connected socket in a reactor. It takes the socket over and closes it."""
 
@@ -87,7 +91,7 @@ class Connection:
         self._chunk_size = chunk_size
         self._handler = handler
         self._full_duplex = full_duplex
-        self._state = _State.OPEN
+        self._state = _OPEN
         self._end: tuple[Ending, Exception | None] = (Ending.CLEAN, None)
         # What the socket did not take; and what is to follow it, or to leave with it in one send.
         self._unsent: memoryview | None = None
@@ -103,7 +107,7 @@ class Connection:
     @property
     def closed(self) -> bool:
         """Whether it has ended."""
-        return self._state is _State.CLOSED
+        return self._state is _CLOSED
 
     @property
     def sending(self) -> bool:
@@ -116,10 +120,8 @@ class Connection:
         """The reactor's call: the socket is ready for some of `events`."""
         if events & WRITE:
             self._on_writable()
-        if events & ~WRITE and self._interest & READ:
-            self._on_readable()
-
-    def _on_readable(self) -> None:
+        if not (events & ~WRITE and self._interest & READ):
+            return
         try:
             data = self._sock.recv(self._chunk_size)
         except BlockingIOError:
@@ -127,7 +129,7 @@ class Connection:
         except OSError as error:
             self._lose(error)
             return
-        if self._state is not _State.OPEN:
+        if self._state is not _OPEN:
             self._drop(data)
         elif not data:
             self._on_eof()
@@ -163,7 +165,7 @@ class Connection:
         self._flush()
 
     def _keeps_up(self) -> bool:
-        return self._state is _State.OPEN and (self._unsent is None or self._full_duplex)
+        return self._state is _OPEN and (self._unsent is None or self._full_duplex)
 
     def _on_eof(self) -> None:
         """The peer has sent FIN. Every message before it has been taken and answered."""
@@ -212,7 +214,7 @@ class Connection:
                 self._transmit(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
 
     def _transmit(self, data: bytes) -> None:
-        if self._state is _State.CLOSED:
+        if self._state is _CLOSED:
             return
         try:
             sent = self._sock.send(data)
@@ -242,21 +244,21 @@ class Connection:
             return
         self._unsent = None
         self._flush()
-        if not self.sending and self._state is _State.OPEN:
+        if not self.sending and self._state is _OPEN:
             # Messages that had to wait in the decoder go on from here.
             self._decode(None)
-        if not self.sending and self._state is _State.OPEN:
+        if not self.sending and self._state is _OPEN:
             self._handler.all_sent(self)
-        if not self.sending and self._state is _State.FINISHING:
+        if not self.sending and self._state is _FINISHING:
             self._conclude()
         self._watch()
 
     def _watch(self) -> None:
         """Ask the reactor for what is wanted now, if it is not what it is asked for."""
-        if self._state is _State.CLOSED:
+        if self._state is _CLOSED:
             return
         wanted = WRITE if self._unsent is not None else 0
-        if self._state is _State.OPEN:
+        if self._state is _OPEN:
             reading = not self._eof and self._keeps_up()
         else:
             reading = not self._eof and self._fin_sent
@@ -278,9 +280,9 @@ class Connection:
     def finish(self, ending: Ending = Ending.CLEAN, error: Exception | None = None) -> None:
         """End in good order: send what is owed, then FIN, read on a little, close."""
         self._flush()
-        if self._state is not _State.OPEN:
+        if self._state is not _OPEN:
             return
-        self._state = _State.FINISHING
+        self._state = _FINISHING
         self._end = (ending, error)
         if self._unsent is None:
             self._conclude()
@@ -315,15 +317,15 @@ class Connection:
 
     def _lose(self, error: OSError) -> None:
         """The network has ended it: by a reset, mostly."""
-        if self._state is _State.FINISHING:
+        if self._state is _FINISHING:
             self._close(*self._end)
         else:
             self._close(Ending.RESET, error)
 
     def _close(self, ending: Ending, error: Exception | None) -> None:
-        if self._state is _State.CLOSED:
+        if self._state is _CLOSED:
             return
-        self._state = _State.CLOSED
+        self._state = _CLOSED
         if self._linger is not None:
             self._linger.cancel()
         self._unsent = None
