@@ -20,7 +20,8 @@ _SIZE_UNITS = {
 _SIZE_PATTERN = r"[0-9]{1,15}(B|[kK]|KiB|kB|M|MiB|MB|G|GiB|GB)?"
 _TIME_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 _TIME_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(h|ms|us|m|s)")
-_TIME_PATTERN = r"([0-9]{1,12}(\.[0-9]{1,9})?(h|ms|us|m|s))+"
+_NUMBER = r"[0-9]{1,12}(\.[0-9]{1,9})?"
+_TIME_PATTERN = rf"{_NUMBER}|({_NUMBER}(h|ms|us|m|s))+"
 
 
 def parse_size(text: str) -> int:
@@ -44,7 +45,10 @@ def parse_duration(text: str) -> float:
     """
     if re.fullmatch(_TIME_PATTERN, text, re.ASCII) is None:
         raise ValueError("write a time as a number of seconds or like 250ms, 5s, 1m30s")
-    return sum(float(number) * _TIME_UNITS[unit] for number, unit in _TIME_PART.findall(text))
+    parts = _TIME_PART.findall(text)
+    if not parts:
+        return float(text)
+    return sum(float(number) * _TIME_UNITS[unit] for number, unit in parts)
 
 
 def format_size(size: int) -> str:
@@ -111,7 +115,7 @@ class Duration:
     ) -> JsonSchemaValue:
         """A number of seconds, or a text with units."""
         number = {"type": "number", "minimum": self.least, "maximum": self.most}
-        return {"anyOf": [number, {"type": "string", "pattern": f"^{_TIME_PATTERN}$"}]}
+        return {"anyOf": [number, {"type": "string", "pattern": f"^({_TIME_PATTERN})$"}]}
 
 
 def _read_size(value: Any) -> Any:

@@ -3,9 +3,10 @@
 import itertools
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -226,10 +227,13 @@ def _exchange(settings: "Config", source: "Source", window: int) -> None:
         timeout=settings.client.timeout,
         observer=observer,
     ) as client:
+        progress = _Progress(sys.stderr) if output in ("raw", "quiet") else None
         if output == "raw":
-            done = _to_stdout(client, source, window)
+            done = _to_stdout(client, source, window, progress)
         else:
-            done = client.exchange(source, window=window)
+            done = client.exchange(source, progress.count if progress else None, window=window)
+        if progress is not None:
+            progress.clear()
     if isinstance(observer, JsonLines):
         observer.tell(
             "result",
@@ -240,7 +244,9 @@ def _exchange(settings: "Config", source: "Source", window: int) -> None:
         )
 
 
-def _to_stdout(client: "EchoClient", source: "Source", window: int) -> "Exchange":
+def _to_stdout(
+    client: "EchoClient", source: "Source", window: int, progress: "_Progress | None"
+) -> "Exchange":
     """Write what comes back to stdout, with what was read between the messages."""
     out = sys.stdout.buffer
     stream = source if isinstance(source, _Stream) else None
@@ -251,9 +257,44 @@ def _to_stdout(client: "EchoClient", source: "Source", window: int) -> "Exchange
         out.write(between + message if between else message)
         out.flush()
         between = stream.separator if stream is not None else b""
+        if progress is not None:
+            progress.count(message)
 
     done = client.exchange(source, received, window=window)
     if stream is not None and stream.separator_at_end:
         out.write(between)
         out.flush()
     return done
+
+
+class _Progress:
+    """How much has come back, on a terminal, once it takes long enough to wonder."""
+
+    PATIENCE = 1.0
+    INTERVAL = 0.25
+
+    def __init__(self, err: TextIO) -> None:
+        self._err = err if err.isatty() else None
+        self._began = time.monotonic()
+        self._next = self._began + self.PATIENCE
+        self._bytes = 0
+        self._shown = False
+
+    def count(self, message: bytes) -> None:
+        """`message` has come back."""
+        self._bytes += len(message)
+        now = time.monotonic()
+        if self._err is None or now < self._next:
+            return
+        self._next = now + self.INTERVAL
+        self._shown = True
+        mebibytes = self._bytes / (1 << 20)
+        rate = mebibytes / (now - self._began)
+        self._err.write(f"\r\x1b[K{mebibytes:.1f} MiB came back, {rate:.1f} MiB/s")
+        self._err.flush()
+
+    def clear(self) -> None:
+        """Leave the terminal as it was."""
+        if self._err is not None and self._shown:
+            self._err.write("\r\x1b[K")
+            self._err.flush()

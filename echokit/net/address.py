@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
-from echokit.errors import ResolveError
+from echokit.errors import ResolveError, reason
 
 __all__ = ["EVERY_ADDRESS", "Address", "Endpoint", "host_problem", "resolve"]
 
@@ -92,9 +92,10 @@ def host_problem(host: str) -> str | None:
         return None
     if ":" in host:
         return _ipv6_problem(host)
-    if re.fullmatch(r"[0-9.]+", host, re.ASCII):
-        return _ipv4_problem(host)
     labels = host.removesuffix(".").split(".")
+    # inet_aton() would read 127.1, 1, 0177.0.0.1 and 0x7f.1 as addresses, each in its own way.
+    if re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]*", labels[-1], re.ASCII):
+        return _ipv4_problem(host)
     if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004 - RFC 1035 2.3.4
         return f"{host!r} is neither a host name nor an IPv4 or IPv6 address"
     return None
@@ -114,7 +115,6 @@ def _ipv4_problem(host: str) -> str | None:
     try:
         ipaddress.IPv4Address(host)
     except ValueError:
-        # inet_aton() would read 127.1, 1 and 0177.0.0.1 as addresses, each in its own way.
         return f"{host!r} is no IPv4 address: write all four numbers, without leading zeros"
     return None
 
@@ -150,12 +150,21 @@ def resolve(
     except socket.gaierror as error:
         if family != socket.AF_UNSPEC and error.errno in _NO_SUCH_ADDRESS:
             raise ResolveError(host, _family_hint(host, port, family, timeout)) from error
-        text = error.strerror or "the resolver failed"
-        raise ResolveError(host, text[:1].lower() + text[1:]) from error
+        raise ResolveError(host, _why(host, error)) from error
     except TimeoutError:
         raise ResolveError(host, f"the resolver gave no answer within {timeout:g}s") from None
     # A name may be listed twice in a hosts file; an address is tried or bound once.
     return list(dict.fromkeys(found))
+
+
+def _why(host: str, error: socket.gaierror) -> str:
+    interface = host.partition("%")[2]
+    if interface and not interface.isdecimal():
+        try:
+            socket.if_nametoindex(interface)
+        except OSError:
+            return f"this machine has no interface {interface!r}"
+    return reason(error) if error.strerror else "the resolver failed"
 
 
 def _getaddrinfo(
