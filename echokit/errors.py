@@ -18,6 +18,7 @@ A decoder given hostile bytes yields messages or raises a FramingError: never an
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 __all__ = [
     "ConfigError",
@@ -44,6 +45,17 @@ class EchokitError(Exception):
     """The root of what echokit raises by itself."""
 
 
+# A problem names what it found, which can be as long as a file may be.
+_LONGEST_LINE = 400
+
+
+def _clipped(text: str) -> str:
+    """`text` as one line, without the middle of a very long one."""
+    line = " ".join(text.split("\n"))
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} ... {line[-half:]}"
+
+
 class ConfigError(EchokitError):
     """A configuration that cannot be used.
 
@@ -52,8 +64,12 @@ class ConfigError(EchokitError):
     """
 
     def __init__(self, problems: str | Sequence[str]) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
-        super().__init__("\n".join(self.problems))
+        lines = (problems,) if isinstance(problems, str) else problems
+        self.problems = tuple(_clipped(line) for line in lines)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 class ResolveError(EchokitError):
@@ -67,7 +83,10 @@ class ResolveError(EchokitError):
     def __init__(self, host: str, reason: str) -> None:
         self.host = host
         self.reason = reason
-        super().__init__(f"cannot resolve {host}: {reason}")
+        super().__init__(host, reason)
+
+    def __str__(self) -> str:
+        return f"cannot resolve {self.host}: {self.reason}"
 
 
 class FramingError(EchokitError):
@@ -85,7 +104,10 @@ class MessageTooLarge(FramingError):
     def __init__(self, size: int, limit: int) -> None:
         self.size = size
         self.limit = limit
-        super().__init__(f"message of {size} bytes is over the limit of {limit}")
+        super().__init__(size, limit)
+
+    def __str__(self) -> str:
+        return f"message of {self.size} bytes is over the limit of {self.limit}"
 
 
 class IncompleteMessage(FramingError):
@@ -99,12 +121,11 @@ class IncompleteMessage(FramingError):
     def __init__(self, received: int, expected: int | None) -> None:
         self.received = received
         self.expected = expected
-        of = "" if expected is None else f" of {expected}"
-        super().__init__(f"stream ended inside a message, after {received}{of} bytes")
+        super().__init__(received, expected)
 
-
-def _shown(byte: int | None) -> str:
-    return "nothing" if byte is None else f"0x{byte:02x}"
+    def __str__(self) -> str:
+        of = "" if self.expected is None else f" of {self.expected}"
+        return f"stream ended inside a message, after {self.received}{of} bytes"
 
 
 class EchoMismatch(EchokitError):
@@ -120,9 +141,13 @@ class EchoMismatch(EchokitError):
         self.offset = offset
         self.sent = sent
         self.received = received
-        super().__init__(
-            f"echo differs at byte {offset}: sent {_shown(sent)}, received {_shown(received)}"
+        super().__init__(offset, sent, received)
+
+    def __str__(self) -> str:
+        sent, received = (
+            "nothing" if byte is None else f"0x{byte:02x}" for byte in (self.sent, self.received)
         )
+        return f"echo differs at byte {self.offset}: sent {sent}, received {received}"
 
 
 class EchoIncomplete(EchokitError):
@@ -138,7 +163,10 @@ class EchoIncomplete(EchokitError):
         self.reason = reason
         self.received = received
         self.expected = expected
-        super().__init__(f"{reason} after {received} of {expected} bytes")
+        super().__init__(reason, received, expected)
+
+    def __str__(self) -> str:
+        return f"{self.reason} after {self.received} of {self.expected} bytes"
 
 
 class ListenError(OSError):
@@ -155,6 +183,9 @@ class ListenError(OSError):
     def __str__(self) -> str:
         return f"cannot listen on {self.address}: {reason(self)}"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.address, OSError(self.errno, self.strerror))
+
 
 class DialError(OSError):
     """No address of an endpoint could be connected to; `errno` is the last failure's.
@@ -167,9 +198,12 @@ class DialError(OSError):
     def __init__(self, endpoint: str, failures: Sequence[tuple[str, OSError]]) -> None:
         self.endpoint = endpoint
         self.failures = tuple(failures)
-        code = failures[-1][1].errno if failures else None
+        code = self.failures[-1][1].errno if self.failures else None
         super().__init__(code, os.strerror(code) if code else "no address")
 
     def __str__(self) -> str:
         tried = "; ".join(f"{address}: {reason(error)}" for address, error in self.failures)
-        return f"cannot connect to {self.endpoint}: {tried}"
+        return f"cannot connect to {self.endpoint}: {tried or reason(self)}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.endpoint, self.failures)

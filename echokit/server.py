@@ -157,30 +157,40 @@ class EchoServer:
     def _listen_to(self, listener: socket.socket) -> None:
         self._reactor.add(listener.fileno(), READ, lambda _events: self._accept(listener))
 
-    def _accept(self, listener: socket.socket) -> None:
-        """Take the connections that wait, a batch at a time."""
+    def _accept(self, listener: socket.socket) -> bool:
+        """Take the connections that wait, a batch at a time; whether more may wait."""
         for _ in range(_ACCEPT_BATCH):
             try:
                 sock, sockaddr = listener.accept()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in _SHORTAGES:
                     self._pause(listener, error)
-                    return
+                    return False
                 # ECONNABORTED, EPERM, EPROTO and the like: this one is gone, the next may be well.
                 continue
-            sock.setblocking(False)
-            peer = Address(listener.family, sockaddr)
+            self._open(sock, Address(listener.family, sockaddr))
+        return True
+
+    def _open(self, sock: socket.socket, peer: Address) -> None:
+        """Begin to serve a client."""
+        sock.setblocking(False)
+        try:
             connection = Connection(
                 self._reactor, sock, peer, self._framing, self._chunk_size, self
             )
+        except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
+            sock.close()
+            self._observer.accepted(peer)
+            self._tell_end(peer, End(Ending.ERROR, error, 0, 0, 0))
+        else:
             self._connections.add(connection)
             self._observer.accepted(peer)
 
     def _pause(self, listener: socket.socket, error: OSError) -> None:
         """Let the queue wait until the system may have what it was short of."""
-        self._reactor.remove(listener.fileno())
+        self._reactor.discard(listener.fileno())
 
         def go_on() -> None:
             if not self._stops:
@@ -222,7 +232,10 @@ class EchoServer:
     def connection_ended(self, connection: Connection, end: End) -> None:
         """Forget it."""
         self._connections.discard(connection)
-        self._observer.ended(connection.peer, end)
+        self._tell_end(connection.peer, end)
+
+    def _tell_end(self, peer: Address, end: End) -> None:
+        self._observer.ended(peer, end)
         if self._connections:
             return
         if self._stops:
@@ -236,7 +249,8 @@ class EchoServer:
         """Accept no more, and let every connection finish what is in flight."""
         for sock in self._listeners.sockets:
             # Those in the queue have connected, and may have sent something.
-            self._accept(sock)
+            while self._accept(sock):
+                pass
         self._stop_listening()
         if not self._connections:
             self._reactor.stop()

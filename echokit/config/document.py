@@ -6,6 +6,7 @@ and more values than any config has. Nothing is built from a tag, and no recursi
 file's depth.
 """
 
+import codecs
 import re
 import stat
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ __all__ = ["Document", "Key", "read_document"]
 MAX_BYTES = 1 << 20
 MAX_VALUES = 10_000
 MAX_DEPTH = 32
+# Python reads no decimal number of more than 4300 digits, unless it is told to.
+_LONG_NUMBER = 1000
 
 # What stands where a key is read, which has no place of its own.
 _KEY = ""
@@ -38,6 +41,7 @@ class Document:
         marks: Where each value stands, line and column from 1; empty for TOML.
         key_marks: Where each key stands.
         problems: What it has that a config may not have, though it could be read.
+        refused: Where that stands, so that it need not be told again as a wrong value.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Document:
     marks: dict[Key, tuple[int, int]] = field(default_factory=dict)
     key_marks: dict[Key, tuple[int, int]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    refused: set[Key] = field(default_factory=set)
 
     def place(self, key: Key, *, of_key: bool = False) -> str:
         """The file, and the line and column of `key`'s value (or of the key itself)."""
@@ -83,20 +88,23 @@ def _read_text(path: Path) -> str:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {reason(error)}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path}: is over 1 MiB: that is no config")
     try:
-        return data.decode("utf-8-sig")
+        return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"{path}:{line}: is not UTF-8: byte 0x{data[error.start]:02x}") from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        raise ConfigError(f"{path}:{line}: is not UTF-8: byte 0x{byte:02x}") from error
 
 
 def _read_toml(document: Document, text: str) -> None:
     import tomllib  # noqa: PLC0415 - only for this kind of file
 
     try:
-        document.values = tomllib.loads(text)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         what = str(error)
         place = re.search(r" \(at line (\d+), column (\d+)\)$", what)
@@ -107,6 +115,13 @@ def _read_toml(document: Document, text: str) -> None:
         raise ConfigError(f"{document.name}: is nested too deeply") from error
     except ValueError as error:
         raise ConfigError(f"{document.name}: has a number that is too long") from error
+    # Dotted keys nest without brackets, and the parser without recursion.
+    level: list[Any] = [values]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level if isinstance(outer, dict) for inner in outer.values()]
+    if level:
+        raise ConfigError(f"{document.name}: is nested too deeply")
+    document.values = values
 
 
 def _read_yaml(document: Document, text: str) -> None:
@@ -162,6 +177,11 @@ class _Builder:
         """Note a problem at a line and column."""
         self._document.problems.append(f"{self._document.name}:{mark[0]}:{mark[1]}: {what}")
 
+    def _refuse(self, key: Key, mark: tuple[int, int], what: str) -> None:
+        """Note a problem that leaves no value at `key`."""
+        self._document.refused.add(key)
+        self._complain(mark, what)
+
     def build(self, text: str) -> None:
         """Read the one document of `text`."""
         events = iter(self._yaml.parse(text))
@@ -171,6 +191,11 @@ class _Builder:
                 documents += 1
                 if documents > 1:
                     self._complain(_mark(event), "a second document begins; a config is one")
+                    return
+                if event.version not in (None, (1, 2)):
+                    version = ".".join(map(str, event.version))
+                    what = f"YAML {version} reads values in other ways; only 1.2 is read here"
+                    self._complain(_mark(event), what)
                     return
                 values = self._value(next(events), events, (), 0)
                 if values is None:
@@ -189,13 +214,14 @@ class _Builder:
             much = "deeper nesting" if depth > MAX_DEPTH else "more values"
             raise ConfigError(f"{self._document.name}:{mark[0]}: {much} than any config has")
         if isinstance(event, self._events.AliasEvent):
-            hint = f'; quote it: "*{event.anchor}"' if event.anchor.startswith(":") else ""
-            self._complain(mark, f"aliases (*{event.anchor}) are not allowed{hint}")
+            name = _short(event.anchor)
+            hint = f'; quote it: "*{name}"' if name.startswith(":") else ""
+            self._refuse(key, mark, f"aliases (*{name}) are not allowed{hint}")
             return None
         if event.anchor is not None:
-            self._complain(mark, f"anchors (&{event.anchor}) are not allowed")
+            self._complain(mark, f"anchors (&{_short(event.anchor)}) are not allowed")
         if event.tag is not None:
-            self._complain(mark, f"tags ({event.tag}) are not allowed")
+            self._refuse(key, mark, f"tags ({_short(str(event.tag))}) are not allowed")
         if isinstance(event, self._events.MappingStartEvent):
             return self._mapping(events, key, depth)
         if isinstance(event, self._events.SequenceStartEvent):
@@ -203,7 +229,7 @@ class _Builder:
             while not isinstance(event := next(events), self._events.SequenceEndEvent):
                 items.append(self._value(event, events, (*key, len(items)), depth + 1))
             return items
-        return None if event.tag is not None else self._scalar(event)
+        return None if event.tag is not None else self._scalar(event, key)
 
     def _mapping(self, events: Iterator[Any], key: Key, depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
@@ -211,16 +237,18 @@ class _Builder:
             mark = _mark(event)
             name = self._value(event, events, (*key, _KEY), depth + 1)
             if not isinstance(name, str):
-                self._complain(mark, "a key should be a plain word")
                 name = f"?{len(mapping)}"
+                self._refuse((*key, name), mark, "a key should be a plain word")
             elif name in mapping:
                 first = self._document.key_marks[(*key, name)][0]
-                self._complain(mark, f"{name!r} stands here twice; the first is in line {first}")
+                self._complain(
+                    mark, f"{_short(name)!r} stands here twice; the first is in line {first}"
+                )
             self._document.key_marks.setdefault((*key, name), mark)
             mapping[name] = self._value(next(events), events, (*key, name), depth + 1)
         return mapping
 
-    def _scalar(self, event: Any) -> Any:
+    def _scalar(self, event: Any, key: Key) -> Any:
         tag = str(self._yaml.resolver.resolve(self._nodes.ScalarNode, event.value, event.implicit))
         node = self._nodes.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
         construct = {
@@ -233,8 +261,15 @@ class _Builder:
             # Anything else, dates among it, is the text that it is.
             return event.value if construct is None else construct(node)
         except ValueError:
-            self._complain(_mark(event), "is a number that is too long")
+            if len(event.value) < _LONG_NUMBER:
+                # A sign or a prefix alone looks like a number to the resolver, and is text.
+                return event.value
+            self._refuse(key, _mark(event), "is a number that is too long")
             return None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - what names need
 
 
 def _mark(event: Any) -> tuple[int, int]:

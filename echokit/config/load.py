@@ -11,11 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from echokit.config.document import Document, Key, read_document
-from echokit.config.model import Config
+from echokit.config.model import ClientSettings, Config, ServerSettings
 from echokit.errors import ConfigError
 from echokit.framing.registry import framing_class
 
-__all__ = ["Override", "load", "load_with_origins"]
+__all__ = ["Override", "from_values", "load", "load_with_origins"]
 
 # More than this many problems in one file are counted, not told.
 MOST_TOLD = 50
@@ -60,15 +60,30 @@ def load_with_origins(
     origins = {key: document.place(key) for key in _leaves(values)}
     for override in overrides:
         _apply(override, values, origins)
+    config = _validated(document, values, {o.key: o.origin for o in overrides})
+    return config, origins
+
+
+def from_values(values: Mapping[str, Any]) -> Config:
+    """The config that plain values say.
+
+    Raises:
+        ConfigError: As `load`, with keys for places.
+    """
+    return _validated(Document(""), dict(values), {})
+
+
+def _validated(
+    document: Document, values: Mapping[str, Any], overrides: Mapping[Key, str]
+) -> Config:
     problems = document.problems
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        found = _Problems(document, values, {o.key: o.origin for o in overrides})
-        problems = [*problems, *found.lines(error)]
+        problems = [*problems, *_Problems(document, values, overrides).lines(error)]
     else:
         if not problems:
-            return config, origins
+            return config
     if len(problems) > MOST_TOLD:
         problems = [*problems[:MOST_TOLD], f"{document.name}: {len(problems)} problems in all"]
     raise ConfigError(problems)
@@ -85,6 +100,8 @@ def _apply(override: Override, values: dict[str, Any], origins: dict[Key, str]) 
     section = values
     for name in override.key[:-1]:
         inner = section.setdefault(str(name), {})
+        if name == "framing" and isinstance(inner, str):
+            inner = section["framing"] = {"type": inner}
         if not isinstance(inner, dict):
             # The file has nonsense there, which validation will tell.
             return
@@ -111,6 +128,12 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII) is not None
 
 
+_SECTIONS: dict[Key, type[BaseModel]] = {
+    (): Config,
+    ("server",): ServerSettings,
+    ("client",): ClientSettings,
+}
+
 # Where pydantic's own words speak of Python.
 _WORDS = {
     "model_type": "should be a mapping",
@@ -133,9 +156,14 @@ class _Problems:
         """One line a problem, in the file's order; each once."""
         # The input is left out where it could be large: what was found is said in short below.
         problems = error.errors(include_input=False, include_url=False)
-        told = [entry for entry in problems if entry["type"] != "default_factory_not_called"]
+        told = [entry for entry in problems if not self._said(entry)]
         told.sort(key=lambda entry: self._document.marks.get(entry["loc"], (0, 0)))
         return list(dict.fromkeys(self._line(entry) for entry in told))
+
+    def _said(self, entry: Any) -> bool:
+        """Whether it only follows from another problem."""
+        refused = any(entry["loc"][:end] in self._document.refused for end in range(1, 9))
+        return refused or entry["type"] == "default_factory_not_called"
 
     def _line(self, entry: Any) -> str:
         key: Key = entry["loc"]
@@ -150,18 +178,16 @@ class _Problems:
     def _unknown(self, key: Key) -> str:
         known = self._known(key[:-1])
         close = difflib.get_close_matches(str(key[-1]), known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
-        return f"unknown key; {hint}"
+        if close:
+            return f"unknown key; did you mean {close[0]!r}?"
+        return f"unknown key; known here: {', '.join(known)}" if known else "unknown key"
 
     def _known(self, section: Key) -> list[str]:
-        model: Any = Config
-        for name in section:
-            if name == "framing":
-                framing = self._values["framing"]
-                model = framing_class(framing["type"])
-            else:
-                model = model.model_fields[name].annotation
-        return list(model.model_fields) if issubclass(model, BaseModel) else []
+        """The keys of a section; none where it is a plugin's own, deeper inside."""
+        if section == ("framing",):
+            return list(framing_class(self._values["framing"]["type"]).model_fields)
+        model = _SECTIONS.get(section)
+        return [] if model is None else list(model.model_fields)
 
     def _wrong(self, key: Key, entry: Any) -> str:
         text = _WORDS.get(entry["type"]) or re.sub(r"^Input should", "should", str(entry["msg"]))
@@ -183,7 +209,9 @@ def _found(value: Any) -> str:
         return "a list"
     if value is None:
         return "nothing"
-    text = repr(value) if isinstance(value, str) else str(value)
     if isinstance(value, bool):
-        text = text.lower()
+        return str(value).lower()
+    if isinstance(value, int) and abs(value) >> 64:
+        return "a very long number"
+    text = repr(value) if isinstance(value, str) else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - what fits a line

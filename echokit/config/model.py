@@ -3,7 +3,15 @@
 import socket
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from echokit.errors import ConfigError
@@ -11,7 +19,7 @@ from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
-from echokit.framing.registry import framing_class
+from echokit.framing.registry import make_framing
 from echokit.net.address import host_problem
 from echokit.units import Duration, Size
 
@@ -46,10 +54,9 @@ def _read_framing(value: Any) -> Framing:
             "framing", "should be a framing's name, or a mapping with its name as 'type'"
         )
     try:
-        chosen = framing_class(options["type"])
+        return make_framing(options)
     except ConfigError as error:
         raise PydanticCustomError("framing", "{why}", {"why": str(error)}) from error
-    return chosen.model_validate(options)
 
 
 def _framing_schema() -> dict[str, Any]:
@@ -114,7 +121,9 @@ class Config(_Section):
         16, description="The most bytes that one recv() asks for."
     )
     framing: Annotated[
-        Framing, BeforeValidator(_read_framing), WithJsonSchema(_framing_schema())
+        SerializeAsAny[Framing],
+        BeforeValidator(_read_framing),
+        WithJsonSchema(_framing_schema()),
     ] = Field(Raw(), description="How messages stand on the wire.")
     server: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()

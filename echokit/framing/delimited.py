@@ -37,6 +37,8 @@ class DelimitedDecoder:
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
+        if self._error is not None:
+            return
         self._data = self._data[self._position :] + data if self._data else bytes(data)
         self._position = 0
 

@@ -17,9 +17,9 @@ for the body; and the body's buffer grows with the bytes that come, not with tho
 import io
 import struct
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from echokit.errors import FramingError, IncompleteMessage, MessageTooLarge
@@ -50,6 +50,8 @@ class LengthPrefixedDecoder:
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
+        if self._error is not None:
+            return
         if self._data:
             self._data = self._data[self._position :] + data
             self._position = 0
@@ -126,13 +128,22 @@ def _widest(options: dict[str, int]) -> int:
     return min(_DEFAULT_LIMIT, most)
 
 
+def _whole_number(value: Any) -> Any:
+    """Refuse True and 4.0, which equal 1 and 4 and so pass for them in a Literal."""
+    if type(value) is not int:
+        raise PydanticCustomError("prefix_bytes", "should be 1, 2, 4 or 8")
+    return value
+
+
 class LengthPrefixed(Framing):
     """Each message behind its length, a big- or little-endian unsigned integer."""
 
     type: Literal["length-prefixed"] = Field(
         "length-prefixed", description="Each message stands behind its length."
     )
-    prefix_bytes: Literal[1, 2, 4, 8] = Field(4, description="Size of the length, in bytes.")
+    prefix_bytes: Annotated[Literal[1, 2, 4, 8], BeforeValidator(_whole_number)] = Field(
+        4, description="Size of the length, in bytes."
+    )
     byte_order: Literal["big", "little"] = Field("big", description="Byte order of the length.")
     max_message: Annotated[int, Size(0, 1 << 40)] = Field(
         default_factory=_widest,

@@ -6,13 +6,17 @@ is not built in, and imported only when they are used.
 """
 
 import difflib
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from pydantic import ValidationError
 
 from echokit.errors import ConfigError
 from echokit.framing.base import Framing
 
-__all__ = ["framing_class", "framing_names", "framing_origin"]
+__all__ = ["framing_class", "framing_names", "framing_origin", "make_framing"]
 
 GROUP = "echokit.framings"
 _BUILT_IN = {
@@ -55,6 +59,25 @@ def framing_class(name: str) -> type[Framing]:
     if found.model_fields["type"].default != name:
         raise _broken(point, f"{point.value} does not have the type {name!r} as its default")
     return found
+
+
+def make_framing(options: Mapping[str, Any]) -> Framing:
+    """The framing that `options` describe: its name as `type`, and its own options.
+
+    Raises:
+        ConfigError: There is no such framing, or the plugin that has it cannot be used.
+        ValidationError: The options are not what it takes.
+    """
+    name = options["type"]
+    chosen = framing_class(name)
+    try:
+        return chosen.model_validate(options)
+    except ValidationError:
+        raise
+    except Exception as error:
+        if name in _BUILT_IN:
+            raise
+        raise _broken(_plugin(name), f"{type(error).__name__}: {error}") from error
 
 
 def _plugin(name: str) -> EntryPoint:

@@ -19,7 +19,7 @@ __all__ = ["EVERY_ADDRESS", "Address", "Endpoint", "host_problem", "resolve"]
 EVERY_ADDRESS = "*"
 
 _FAMILY_NAMES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
-_LABEL = re.compile(r"[^\s.\[\]:/%@\\#?\x00-\x20\x7f]{1,63}")
+_LABEL = re.compile(r"[^\s.\[\]:/%@\\#?\x00-\x20\x7f\ud800-\udfff]{1,63}")
 _NO_SUCH_ADDRESS = tuple(
     getattr(socket, name)
     for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")
@@ -153,6 +153,8 @@ def resolve(
         raise ResolveError(host, _why(host, error)) from error
     except TimeoutError:
         raise ResolveError(host, f"the resolver gave no answer within {timeout:g}s") from None
+    if not found:
+        raise ResolveError(host, "it has no address")
     # A name may be listed twice in a hosts file; an address is tried or bound once.
     return list(dict.fromkeys(found))
 

@@ -192,8 +192,14 @@ class Connection:
 
         Raises:
             FramingError: The framing cannot carry it.
+            TypeError: The framing's `encode` did not return bytes.
         """
-        data = message if self._decoder is None else self._framing.encode(message)
+        data = message
+        if self._decoder is not None:
+            data = self._framing.encode(message)
+            if type(data) is not bytes:
+                kind = type(self._framing).__name__
+                raise TypeError(f"{kind}.encode returned {type(data).__name__}, not bytes")
         if self._outgoing is None and self._unsent is None:
             self._transmit(data)
             return
@@ -317,7 +323,8 @@ class Connection:
 
     def _lose(self, error: OSError) -> None:
         """The network has ended it: by a reset, mostly."""
-        if self._state is _FINISHING:
+        if self._fin_sent:
+            # All that was owed had gone: how it ends after that changes nothing.
             self._close(*self._end)
         else:
             self._close(Ending.RESET, error)

@@ -115,7 +115,7 @@ class Reactor:
     ) -> None:
         self.clock = clock
         self._poller = poller if poller is not None else _system_poller()
-        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._handlers: dict[int, Callable[[int], object]] = {}
         self._timers: list[Timer] = []
         self._orders = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
@@ -126,7 +126,7 @@ class Reactor:
         self._wakened.setblocking(False)
         self.add(self._wakened.fileno(), READ, self._on_woken)
 
-    def add(self, fd: int, events: int, handler: Callable[[int], None]) -> None:
+    def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
         """Call `handler(events)` whenever `fd` is ready for some of `events`.
 
         Raises:

@@ -1,0 +1,187 @@
+"""A server for tests: it runs in a thread, and remembers what it received."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from echokit.config import Config
+from echokit.net.address import Address
+from echokit.net.handler import End, Ending
+from echokit.observe.observer import Observer
+from echokit.server import EchoServer
+
+__all__ = ["RecordedConnection", "RunningServer", "ServerFailed"]
+
+# How long a server that was told to end at once may take for it.
+_END_TIMEOUT = 10.0
+
+
+class ServerFailed(AssertionError):
+    """Something went wrong inside the server, in its own words."""
+
+
+@dataclass(slots=True)
+class RecordedConnection:
+    """One connection that the server accepted.
+
+    Attributes:
+        peer: The client's address.
+        messages: What came over it, in order (raw: chunk by chunk).
+        end: How it ended; None while it is open.
+    """
+
+    peer: Address
+    messages: list[bytes] = field(default_factory=list)
+    end: End | None = None
+
+
+class _Recorder(Observer):
+    """Writes down what the server tells, for another thread to read."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.connections: list[RecordedConnection] = []
+        self.warnings: list[str] = []
+        self._open: dict[Address, RecordedConnection] = {}
+
+    def accepted(self, peer: Address) -> None:
+        """A new record."""
+        with self.changed:
+            self._open[peer] = RecordedConnection(peer)
+            self.connections.append(self._open[peer])
+            self.changed.notify_all()
+
+    def received(self, peer: Address, message: bytes) -> None:
+        """One more message."""
+        with self.changed:
+            self._open[peer].messages.append(message)
+            self.changed.notify_all()
+
+    def ended(self, peer: Address, end: End) -> None:
+        """The record is complete."""
+        with self.changed:
+            self._open.pop(peer).end = end
+            self.changed.notify_all()
+
+    def warned(self, text: str) -> None:
+        """A warning."""
+        with self.changed:
+            self.warnings.append(text)
+
+
+class RunningServer:
+    """An echo server that runs in a thread of its own, and remembers what it received.
+
+    Args:
+        config: Its settings, of which host, port and family say where it listens.
+
+    Attributes:
+        config: The same.
+        host: The literal that it listens on.
+        port: The port that it listens on.
+        address: Both, as people write it: `127.0.0.1:40000`, `[::1]:40000`.
+
+    Raises:
+        ResolveError: The host has no address (of that family).
+        ListenError: An address is taken or not allowed.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._recorder = _Recorder()
+        self._failure: BaseException | None = None
+        self._server = EchoServer(
+            config.host,
+            config.port,
+            family=config.address_family,
+            chunk_size=config.chunk_size,
+            framing=config.framing,
+            backlog=config.server.backlog,
+            drain_timeout=config.server.drain_timeout,
+            observer=self._recorder,
+        )
+        first = self._server.addresses[0]
+        self.host = first.host
+        self.port = first.port
+        self.address = str(first)
+        self._thread = threading.Thread(target=self._serve, name=f"echokit-server {self.address}")
+        self._thread.start()
+
+    def _serve(self) -> None:
+        try:
+            self._server.serve()
+        except BaseException as error:  # noqa: BLE001 - told by `close`, in the test's thread
+            self._failure = error
+
+    @property
+    def connections(self) -> Sequence[RecordedConnection]:
+        """Every connection so far, in the order in which they were accepted."""
+        with self._recorder.changed:
+            return list(self._recorder.connections)
+
+    @property
+    def messages(self) -> list[list[bytes]]:
+        """What it received so far: a list for each connection, in order."""
+        with self._recorder.changed:
+            return [list(record.messages) for record in self._recorder.connections]
+
+    def wait_for(self, n_messages: int, timeout: float = 5.0) -> list[list[bytes]]:
+        """Wait until `n_messages` have come, over all connections together.
+
+        Args:
+            n_messages: How many.
+            timeout: How long to wait, in seconds.
+
+        Returns:
+            `messages`.
+
+        Raises:
+            TimeoutError: They have not come in time; it says what has.
+        """
+        deadline = time.monotonic() + timeout
+        with self._recorder.changed:
+            while (have := sum(len(c.messages) for c in self._recorder.connections)) < n_messages:
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._recorder.changed.wait(left):
+                    raise TimeoutError(
+                        f"{have} of {n_messages} messages came to {self.address} within "
+                        f"{timeout:g}s: {self.messages_shown()}"
+                    )
+        return self.messages
+
+    def messages_shown(self) -> str:
+        """What it received, in short."""
+        shown = [[message[:32] for message in record[-8:]] for record in self.messages]
+        return repr(shown)
+
+    def close(self) -> None:
+        """End at once, and wait until it has.
+
+        Raises:
+            ServerFailed: It did not end, or something had gone wrong inside it.
+        """
+        self._server.stop()
+        self._server.stop()
+        self._thread.join(_END_TIMEOUT)
+        if self._thread.is_alive():
+            raise ServerFailed(f"the server on {self.address} does not end")
+        if self._failure is not None:
+            kind = type(self._failure).__name__
+            words = f"the server on {self.address} failed: {kind}: {self._failure}"
+            raise ServerFailed(words) from self._failure
+        for record in self._recorder.connections:
+            end = record.end
+            if end is not None and end.ending is Ending.ERROR and end.error is not None:
+                kind = type(end.error).__name__
+                raise ServerFailed(
+                    f"the server on {self.address} failed on the connection from {record.peer}: "
+                    f"{kind}: {end.error}"
+                ) from end.error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

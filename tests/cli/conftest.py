@@ -1,0 +1,44 @@
+"""Servers for the commands to talk to."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from echokit import Delimited, EchoServer, LengthPrefixed, Raw
+from echokit.framing.base import Framing
+from tests.cli.processes import forks
+
+FRAMINGS: dict[str, Framing] = {
+    "raw": Raw(),
+    "length-prefixed": LengthPrefixed(),
+    "delimited": Delimited(),
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forks() -> Iterator[None]:
+    """What `run` needs."""
+    forks.begin()
+    yield
+    forks.end()
+
+
+@pytest.fixture(params=FRAMINGS)
+def framing(request: pytest.FixtureRequest) -> str:
+    """The name of each built-in framing in turn."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def echo_server() -> Iterator[EchoServer]:
+    """An echo server for raw streams, on every address of this host."""
+    with EchoServer("*", 0, chunk_size=65536) as server:
+        yield server
+
+
+@pytest.fixture
+def framed_server(framing: str) -> Iterator[EchoServer]:
+    """An echo server for `framing`, on every address of this host."""
+    with EchoServer("*", 0, chunk_size=65536, framing=FRAMINGS[framing]) as server:
+        yield server

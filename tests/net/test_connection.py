@@ -1,0 +1,646 @@
+"""One connection on real sockets: its way with bytes, with peers that do not read, and its ends."""
+
+import contextlib
+import errno
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from echokit.errors import FramingError, IncompleteMessage, MessageTooLarge
+from echokit.framing.base import Framing
+from echokit.framing.delimited import Delimited
+from echokit.framing.length_prefixed import LengthPrefixed
+from echokit.framing.raw import Raw
+from echokit.net import connection as connections
+from echokit.net.address import Address
+from echokit.net.connection import Connection
+from echokit.net.handler import End, Ending
+from echokit.net.reactor import Reactor
+
+FRAMINGS: list[Framing] = [Raw(), LengthPrefixed(), Delimited()]
+CHUNK_SIZES = [1, 7, 16, 65536]
+# More than the buffers of both ends take together, once they are held small.
+BULK = 512 << 10
+
+every_framing = pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing: framing.type)
+every_chunk_size = pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
+
+
+class _Echo:
+    """Echoes what comes, finishes when the peer does, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.messages: list[bytes] = []
+        self.sent_all = 0
+        self.eofs = 0
+        self.ends: list[End] = []
+        self.on_message: Callable[[Connection, bytes], None] = Connection.send
+        self.on_eof: Callable[[Connection], None] = Connection.finish
+
+    def message_received(self, connection: Connection, message: bytes) -> None:
+        self.messages.append(message)
+        self.on_message(connection, message)
+
+    def all_sent(self, connection: Connection) -> None:
+        assert not connection.sending
+        self.sent_all += 1
+
+    def eof_received(self, connection: Connection) -> None:
+        self.eofs += 1
+        self.on_eof(connection)
+
+    def connection_ended(self, connection: Connection, end: End) -> None:
+        assert connection.closed
+        self.ends.append(end)
+
+
+class _Counting(socket.socket):
+    """A socket that counts how often something is sent, and notes how much each read asks for."""
+
+    sends = 0
+    reads: set[int]
+
+    def send(self, *data: Any) -> int:
+        self.sends += 1
+        return super().send(*data)
+
+    def recv(self, size: int, *flags: int) -> bytes:
+        self.reads.add(size)
+        return super().recv(size, *flags)
+
+
+class _Stage:
+    """A connection in a reactor that runs only when it is told to, and its peer."""
+
+    def __init__(self, family: socket.AddressFamily, host: str) -> None:
+        self.reactor = Reactor()
+        self.handler = _Echo()
+        with socket.socket(family) as listener:
+            listener.bind((host, 0))
+            listener.listen()
+            self.peer = socket.socket(family)
+            # Held small, so that little makes the other side wait.
+            self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+            self.peer.connect(listener.getsockname())
+            accepted, sockaddr = listener.accept()
+        self.peer.setblocking(False)
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 10)
+        self.sock = _Counting(fileno=accepted.detach())
+        self.sock.reads = set()
+        self._address = Address(family, sockaddr)
+        self._connection: Connection | None = None
+
+    def connection(
+        self, framing: Framing | None = None, chunk_size: int = 65536, **options: bool
+    ) -> Connection:
+        self._connection = Connection(
+            self.reactor,
+            self.sock,
+            self._address,
+            framing or Raw(),
+            chunk_size,
+            self.handler,
+            **options,
+        )
+        return self._connection
+
+    def turn(self, rounds: int = 4, wait: float = 0.0) -> None:
+        """Let the reactor handle what is ready, or is within `wait`, and no more."""
+        for _ in range(rounds):
+            self.reactor.call_later(wait, self.reactor.stop)
+            self.reactor.run()
+
+    def read_to_end(self) -> bytes:
+        """All that the peer gets, up to the FIN."""
+        got = bytearray()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                data = self.peer.recv(65536)
+            except BlockingIOError:
+                self.turn(1, wait=0.001)
+                continue
+            if not data:
+                return bytes(got)
+            got += data
+        pytest.fail(f"no end after {len(got)} bytes")
+
+    def read_available(self) -> bytes:
+        """What the peer has got so far."""
+        got = bytearray()
+        with contextlib.suppress(BlockingIOError):
+            while data := self.peer.recv(65536):
+                got += data
+        return bytes(got)
+
+    def reset(self) -> None:
+        """Let the peer end with a RST."""
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.peer.close()
+
+    @property
+    def end(self) -> End:
+        """How it ended: told once."""
+        self.turn()
+        [end] = self.handler.ends
+        return end
+
+    def close(self) -> None:
+        if self._connection is not None and not self._connection.closed:
+            self._connection.close()
+        self.sock.close()
+        self.peer.close()
+        self.reactor.close()
+
+
+@pytest.fixture
+def stage(family: socket.AddressFamily, host: str) -> Iterator[_Stage]:
+    """A connected pair of sockets of each family."""
+    made = _Stage(family, host)
+    yield made
+    made.close()
+
+
+def _noise(size: int) -> bytes:
+    """`size` bytes of which no two places look alike, and none is a newline."""
+    block = bytes(number for number in range(256) if number != 10)
+    return (block * (size // len(block) + 1))[:size]
+
+
+# The way of a message.
+
+
+@every_framing
+@every_chunk_size
+@pytest.mark.parametrize("piece", [1, 5, 4096])
+def test_messages_come_whole_and_go_back_however_the_wire_is_cut(
+    stage: _Stage, framing: Framing, chunk_size: int, piece: int
+) -> None:
+    messages = [b"hello", b"\0\xff\x1b", _noise(300), b"x"]
+    wire = b"".join(map(framing.encode, messages))
+    stage.connection(framing, chunk_size)
+    for at in range(0, len(wire), piece):
+        stage.peer.send(wire[at : at + piece])
+        stage.turn(1)
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == wire
+    if framing.transparent:
+        assert b"".join(stage.handler.messages) == wire
+        assert max(map(len, stage.handler.messages)) <= chunk_size
+    else:
+        assert stage.handler.messages == messages
+    assert stage.end == End(Ending.CLEAN, None, len(wire), len(wire), len(stage.handler.messages))
+
+
+@every_chunk_size
+def test_no_read_asks_for_more_than_the_chunk_size(stage: _Stage, chunk_size: int) -> None:
+    stage.connection(LengthPrefixed(), chunk_size)
+    wire = LengthPrefixed().encode(_noise(100))
+    stage.peer.send(wire)
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == wire
+    assert stage.sock.reads == {chunk_size}
+
+
+@pytest.mark.parametrize("framing", [LengthPrefixed(), Delimited()], ids=lambda f: f.type)
+def test_empty_messages_are_messages(stage: _Stage, framing: Framing) -> None:
+    wire = framing.encode(b"") * 3
+    stage.connection(framing)
+    stage.peer.send(wire)
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == wire
+    assert stage.handler.messages == [b"", b"", b""]
+
+
+@pytest.mark.parametrize("framing", [LengthPrefixed(), Delimited()], ids=lambda f: f.type)
+def test_what_one_chunk_brings_leaves_in_one_piece(stage: _Stage, framing: Framing) -> None:
+    wire = framing.encode(b"12345678") * 500
+    stage.connection(framing)
+    stage.peer.send(wire)
+    stage.turn()
+    assert stage.read_available() == wire
+    assert stage.sock.sends == 1
+    assert len(stage.handler.messages) == 500
+
+
+def test_a_raw_chunk_costs_one_read_and_one_send(stage: _Stage) -> None:
+    stage.connection()
+    stage.peer.send(b"x" * 100)
+    stage.turn()
+    assert stage.read_available() == b"x" * 100
+    assert stage.sock.sends == 1
+
+
+# Peers that do not read.
+
+
+@every_framing
+def test_what_the_socket_does_not_take_waits_and_arrives_whole(
+    stage: _Stage, framing: Framing
+) -> None:
+    message = _noise(BULK)
+    connection = stage.connection(framing)
+    connection.send(message)
+    assert connection.sending
+    assert connection.bytes_out < BULK
+    connection.finish()
+    assert stage.read_to_end() == framing.encode(message)
+    stage.peer.close()
+    assert stage.end.ending is Ending.CLEAN
+    assert connection.bytes_out == len(framing.encode(message))
+
+
+@every_framing
+def test_what_is_sent_while_something_waits_follows_it_in_order(
+    stage: _Stage, framing: Framing
+) -> None:
+    messages = [_noise(BULK), b"second", _noise(70_000), b"fourth"]
+    connection = stage.connection(framing)
+    for message in messages:
+        connection.send(message)
+    connection.finish()
+    assert stage.read_to_end() == b"".join(map(framing.encode, messages))
+
+
+def test_that_all_has_gone_is_told_once_it_has(stage: _Stage) -> None:
+    connection = stage.connection()
+    connection.send(_noise(BULK))
+    stage.turn()
+    assert stage.handler.sent_all == 0
+    got = b""
+    while len(got) < BULK:
+        got += stage.read_available()
+        stage.turn(1)
+    assert got == _noise(BULK)
+    assert stage.handler.sent_all == 1
+    connection.send(b"this fits at once, and nothing had to wait")
+    stage.turn()
+    assert stage.handler.sent_all == 1
+
+
+@every_framing
+def test_a_peer_that_does_not_read_is_not_read_from(stage: _Stage, framing: Framing) -> None:
+    connection = stage.connection(framing)
+    connection.send(_noise(BULK))
+    wire = framing.encode(b"later")
+    stage.peer.send(wire)
+    stage.turn(20)
+    assert stage.handler.messages == []
+    assert connection.bytes_in == 0
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == framing.encode(_noise(BULK)) + wire
+    assert stage.handler.messages == [b"later"]
+
+
+@pytest.mark.parametrize("framing", [LengthPrefixed(), Delimited()], ids=lambda f: f.type)
+def test_messages_of_one_chunk_wait_in_the_decoder_while_their_answers_do_not_fit(
+    stage: _Stage, framing: Framing
+) -> None:
+    # Each small message causes a large answer: memory must not hold one for each.
+    stage.handler.on_message = lambda connection, _message: connection.send(_noise(BULK))
+    stage.connection(framing)
+    stage.peer.send(framing.encode(b"?") * 4)
+    stage.turn(20)
+    assert len(stage.handler.messages) == 1
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == framing.encode(_noise(BULK)) * 4
+    assert stage.handler.messages == [b"?"] * 4
+    assert stage.end.ending is Ending.CLEAN
+
+
+@every_framing
+def test_a_full_duplex_connection_reads_on_while_something_waits(
+    stage: _Stage, framing: Framing
+) -> None:
+    stage.handler.on_message = lambda *_told: None
+    connection = stage.connection(framing, full_duplex=True)
+    connection.send(_noise(BULK))
+    for _ in range(3):
+        stage.peer.send(framing.encode(b"meanwhile"))
+        stage.turn()
+    assert stage.handler.messages == [b"meanwhile"] * 3
+    assert connection.sending
+
+
+# The peer's end.
+
+
+@every_framing
+def test_what_is_owed_at_the_peers_end_is_sent_before_ours(stage: _Stage, framing: Framing) -> None:
+    message = _noise(BULK)
+    wire = framing.encode(message)
+    stage.connection(framing)
+    sent = 0
+    got = bytearray()
+    while sent < len(wire):
+        with contextlib.suppress(BlockingIOError):
+            sent += stage.peer.send(wire[sent:])
+        stage.turn(1)
+        # Its own buffers are full: it has to read some, and leaves as much as it can.
+        with contextlib.suppress(BlockingIOError):
+            got += stage.peer.recv(4096)
+    stage.peer.shutdown(socket.SHUT_WR)
+    got += stage.read_to_end()
+    assert bytes(got) == wire
+    assert stage.end.ending is Ending.CLEAN
+    assert stage.handler.eofs == 1
+
+
+def test_a_half_closed_peer_that_stays_is_let_go_at_once(stage: _Stage) -> None:
+    connection = stage.connection()
+    stage.peer.send(b"bye")
+    stage.peer.shutdown(socket.SHUT_WR)
+    stage.turn()
+    assert connection.closed
+    assert stage.end == End(Ending.CLEAN, None, 3, 3, 1)
+    assert stage.read_to_end() == b"bye"
+
+
+@pytest.mark.parametrize(
+    ("framing", "wire", "header"),
+    [(LengthPrefixed(), b"\0\0\0\5hello", 4), (Delimited(delimiter="\r\n"), b"hello\r\n", 0)],
+    ids=["length-prefixed", "delimited"],
+)
+@pytest.mark.parametrize("cut", range(10))
+def test_a_stream_that_ends_inside_a_message_is_truncated_and_tells_where(
+    stage: _Stage, framing: Framing, wire: bytes, header: int, cut: int
+) -> None:
+    stage.connection(framing)
+    stage.peer.send(wire + wire[:cut])
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == wire * (1 + (cut >= len(wire)))
+    end = stage.end
+    part = cut if cut < len(wire) else 0
+    if not part:
+        assert end.ending is Ending.CLEAN
+        assert end.error is None
+        return
+    assert end.ending is Ending.TRUNCATED
+    assert isinstance(end.error, IncompleteMessage)
+    in_body = part >= header
+    expected = (5 if in_body else header) if header else None
+    assert end.error.received == (part - header if in_body else part)
+    assert end.error.expected == expected
+    assert stage.handler.eofs == 0
+
+
+@every_framing
+def test_a_reset_is_told_with_its_error_and_counts(stage: _Stage, framing: Framing) -> None:
+    stage.connection(framing)
+    wire = framing.encode(b"before")
+    stage.peer.send(wire)
+    stage.turn()
+    stage.reset()
+    end = stage.end
+    assert end.ending is Ending.RESET
+    assert isinstance(end.error, ConnectionResetError)
+    assert (end.bytes_in, end.bytes_out, end.messages) == (len(wire), len(wire), 1)
+
+
+def test_a_reset_while_something_waits_is_told(stage: _Stage) -> None:
+    connection = stage.connection()
+    connection.send(_noise(BULK))
+    stage.turn()
+    stage.reset()
+    end = stage.end
+    assert end.ending is Ending.RESET
+    assert isinstance(end.error, OSError)
+    assert end.bytes_out == connection.bytes_out < BULK
+
+
+def test_a_reset_of_a_half_closed_peer_that_was_still_owed_something_is_no_clean_end(
+    stage: _Stage,
+) -> None:
+    def last_words(connection: Connection) -> None:
+        connection.send(_noise(BULK))
+        connection.finish()
+
+    stage.handler.on_eof = last_words
+    connection = stage.connection()
+    stage.peer.shutdown(socket.SHUT_WR)
+    stage.turn()
+    assert connection.sending
+    stage.reset()
+    end = stage.end
+    assert end.bytes_out < BULK
+    assert end.ending is Ending.RESET
+    assert isinstance(end.error, OSError)
+
+
+def test_urgent_data_does_no_harm(stage: _Stage) -> None:
+    stage.connection(LengthPrefixed())
+    wire = LengthPrefixed().encode(b"plain")
+    stage.peer.send(wire)
+    stage.peer.send(b"!", socket.MSG_OOB)
+    stage.turn()
+    stage.peer.send(wire)
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == wire * 2
+    assert stage.end.ending is Ending.CLEAN
+
+
+# Our own end.
+
+
+def test_finishing_sends_a_fin_and_waits_for_the_peers(stage: _Stage) -> None:
+    connection = stage.connection()
+    connection.finish(Ending.DRAINED)
+    assert stage.read_to_end() == b""
+    assert not connection.closed
+    # What comes now is not answered, and no RST follows it.
+    stage.peer.send(b"too late")
+    stage.turn()
+    assert stage.handler.messages == []
+    assert stage.peer.recv(1) == b""
+    stage.peer.close()
+    assert stage.end.ending is Ending.DRAINED
+
+
+def test_finishing_twice_is_finishing_once(stage: _Stage) -> None:
+    connection = stage.connection()
+    connection.finish(Ending.DRAINED)
+    connection.finish(Ending.CLEAN)
+    connection.fail(FramingError("later"))
+    stage.peer.close()
+    assert stage.end == End(Ending.DRAINED, None, 0, 0, 0)
+
+
+def test_unread_input_does_not_destroy_what_was_sent_before(stage: _Stage) -> None:
+    connection = stage.connection(LengthPrefixed(max_message=BULK))
+    connection.send(_noise(BULK))
+    # Part of what the peer says will never be taken: it must not turn the end into a RST.
+    stage.peer.send(b"\xff" * 20_000)
+    connection.finish()
+    assert stage.read_to_end() == LengthPrefixed(max_message=BULK).encode(_noise(BULK))
+
+
+def test_a_peer_that_never_ends_is_left_after_a_while(
+    stage: _Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "LINGER_SECONDS", 0.1)
+    connection = stage.connection()
+    began = time.monotonic()
+    connection.finish()
+    while not stage.handler.ends:
+        stage.turn(1, wait=0.01)
+    assert 0.1 <= time.monotonic() - began < 2
+    assert stage.end.ending is Ending.CLEAN
+
+
+def test_a_peer_that_sends_on_and_on_is_left_after_so_many_bytes(stage: _Stage) -> None:
+    connection = stage.connection(chunk_size=4096)
+    connection.finish()
+    sent = 0
+    while not connection.closed:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            sent += stage.peer.send(b"x" * 4096)
+        stage.turn(1)
+        assert sent < 1 << 20
+    assert sent > connections.LINGER_BYTES
+
+
+def test_a_bad_frame_ends_it_after_what_was_owed_before(stage: _Stage) -> None:
+    framing = LengthPrefixed(max_message=100)
+    stage.connection(framing)
+    good = framing.encode(b"good")
+    stage.peer.send(good * 3 + struct.pack(">I", 101) + b"x" * 101)
+    assert stage.read_to_end() == good * 3
+    stage.peer.close()
+    end = stage.end
+    assert end.ending is Ending.TOO_LARGE
+    assert isinstance(end.error, MessageTooLarge)
+    assert (end.error.size, end.error.limit) == (101, 100)
+    assert end.messages == 3
+
+
+def test_a_bad_frame_behind_answers_that_wait_does_not_lose_them(stage: _Stage) -> None:
+    framing = LengthPrefixed(max_message=BULK)
+    stage.handler.on_message = lambda connection, _message: connection.send(_noise(BULK))
+    stage.connection(framing)
+    stage.peer.send(framing.encode(b"?") * 2 + b"\xff\xff\xff\xff")
+    assert stage.read_to_end() == framing.encode(_noise(BULK)) * 2
+    stage.peer.close()
+    assert stage.end.ending is Ending.TOO_LARGE
+
+
+def test_a_full_duplex_connection_ends_at_once_at_a_bad_frame(stage: _Stage) -> None:
+    connection = stage.connection(LengthPrefixed(max_message=100), full_duplex=True)
+    stage.peer.send(b"\0\0\1\0")
+    stage.turn()
+    assert connection.closed
+    assert stage.end.ending is Ending.TOO_LARGE
+
+
+class _Failing(Framing):
+    """Lines, with a decoder that has a bug."""
+
+    type: str = "failing"
+    where: str
+
+    def decoder(self) -> "_FailingDecoder":
+        return _FailingDecoder(self.where)
+
+    def encode(self, message: bytes) -> bytes:
+        return message + b"\n"
+
+
+class _FailingDecoder:
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._inner = Delimited().decoder()
+
+    def _may_fail(self, where: str) -> None:
+        if self._where == where:
+            raise RuntimeError(f"bug in {where}")
+
+    def receive_data(self, data: bytes) -> None:
+        if b"!" in data:
+            self._may_fail("receive_data")
+        self._inner.receive_data(data)
+
+    def next_message(self) -> bytes | None:
+        message = self._inner.next_message()
+        if message is not None and b"!" in message:
+            self._may_fail("next_message")
+        return message
+
+    def receive_eof(self) -> None:
+        self._may_fail("receive_eof")
+
+
+@pytest.mark.parametrize("where", ["receive_data", "next_message", "receive_eof"])
+def test_a_bug_in_a_decoder_is_the_connections_end_and_keeps_its_error(
+    stage: _Stage, where: str
+) -> None:
+    stage.connection(_Failing(where=where))
+    stage.peer.send(b"before\n")
+    stage.turn()
+    if where == "receive_eof":
+        stage.peer.shutdown(socket.SHUT_WR)
+    else:
+        stage.peer.send(b"!\n")
+    assert stage.read_to_end() == b"before\n"
+    stage.peer.close()
+    end = stage.end
+    assert end.ending is Ending.ERROR
+    assert isinstance(end.error, RuntimeError)
+    assert str(end.error) == f"bug in {where}"
+
+
+def test_closing_loses_what_waits_and_is_told_once(stage: _Stage) -> None:
+    connection = stage.connection()
+    connection.send(_noise(BULK))
+    connection.close(Ending.CUT)
+    connection.close()
+    connection.finish()
+    assert stage.end.ending is Ending.CUT
+    assert not connection.sending
+    assert len(stage.read_to_end()) == connection.bytes_out < BULK
+
+
+@every_framing
+def test_sending_on_a_closed_connection_does_nothing(stage: _Stage, framing: Framing) -> None:
+    connection = stage.connection(framing)
+    connection.close()
+    connection.send(b"too late")
+    assert connection.bytes_out == 0
+    assert not connection.sending
+
+
+def test_a_handler_that_closes_amid_a_chunk_gets_no_more_of_it(stage: _Stage) -> None:
+    stage.handler.on_message = lambda connection, _message: connection.close()
+    stage.connection(LengthPrefixed())
+    stage.peer.send(LengthPrefixed().encode(b"one") + LengthPrefixed().encode(b"two"))
+    stage.turn()
+    assert stage.handler.messages == [b"one"]
+    assert stage.end.ending is Ending.CLEAN
+
+
+def test_half_closing_leaves_the_other_half_open(stage: _Stage) -> None:
+    stage.handler.on_message = lambda *_told: None
+    connection = stage.connection(full_duplex=True)
+    connection.send(b"last words")
+    connection.send_fin()
+    assert stage.read_to_end() == b"last words"
+    stage.peer.send(b"an answer")
+    stage.turn()
+    assert stage.handler.messages == [b"an answer"]
+    assert not connection.closed
+
+
+def test_half_closing_after_a_reset_ends_it(stage: _Stage) -> None:
+    connection = stage.connection()
+    stage.reset()
+    with contextlib.suppress(OSError):
+        # The system tells of the reset once; here it has told somebody else.
+        stage.sock.recv(1)
+    connection.send_fin()
+    end = stage.end
+    assert end.ending is Ending.RESET
+    assert isinstance(end.error, OSError)
+    assert end.error.errno in (errno.ENOTCONN, errno.EPIPE)

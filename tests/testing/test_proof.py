@@ -1,0 +1,63 @@
+"""The proof kit: it passes what keeps the contract, and catches what does not, for its reason."""
+
+import pytest
+
+from echokit import Delimited, Framing, LengthPrefixed, Raw
+from echokit.testing.proof import RULES, BrokenRule, check_framing
+from tests.testing import broken_framings as shelf
+
+SOUND: list[Framing] = [
+    Raw(),
+    LengthPrefixed(),
+    LengthPrefixed(prefix_bytes=1),
+    LengthPrefixed(prefix_bytes=8, byte_order="little", max_message=100),
+    Delimited(),
+    Delimited(delimiter="\r\n"),
+    Delimited(delimiter="aab"),
+    shelf.Sound(),
+]
+
+BROKEN: list[tuple[type[Framing], str]] = [
+    (shelf.StripsSpaces, "round trip"),
+    (shelf.TrustsItsOptions, "encode"),
+    (shelf.LosesTheRestOfAPiece, "any split"),
+    (shelf.WantsWholeHeaders, "byte by byte"),
+    (shelf.ChecksNothing, "hostile bytes"),
+    (shelf.RisesAgain, "stays failed"),
+    (shelf.EncodesAnything, "limit"),
+    (shelf.OneTooMany, "limit"),
+    (shelf.OneTooFew, "limit"),
+    (shelf.TrustsTheHeader, "memory"),
+    (shelf.CleanAfterAHeader, "end of stream"),
+    (shelf.NeverIncomplete, "end of stream"),
+    (shelf.AlwaysIncomplete, "end of stream"),
+    (shelf.KeepsTheBuffer, "own buffers"),
+    (shelf.HoldsAView, "own buffers"),
+    (shelf.CopiesTheRest, "linear time"),
+    (shelf.JoinsAnew, "linear time"),
+]
+
+
+@pytest.mark.parametrize("framing", SOUND, ids=repr)
+def test_a_sound_framing_passes(framing: Framing) -> None:
+    check_framing(framing)
+
+
+@pytest.mark.parametrize(("broken", "rule"), BROKEN)
+def test_a_broken_framing_is_caught_for_its_reason(broken: type[Framing], rule: str) -> None:
+    with pytest.raises(BrokenRule) as caught:
+        check_framing(broken(type=broken.model_fields["type"].default))
+    assert caught.value.rule == rule
+    assert broken.__name__ in str(caught.value)
+    assert RULES[rule] in str(caught.value)
+
+
+def test_every_rule_has_a_framing_that_breaks_it() -> None:
+    assert {rule for _, rule in BROKEN} == set(RULES)
+
+
+def test_the_smallest_bytes_are_shown() -> None:
+    with pytest.raises(BrokenRule) as caught:
+        check_framing(shelf.StripsSpaces())
+    # One message of one byte of white space is as small as it gets.
+    assert "sent [b'\\t']" in caught.value.shown or "sent [b' ']" in caught.value.shown
