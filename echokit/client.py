@@ -5,6 +5,7 @@ with a server that does not read on until it has written. And it never half-clos
 come back, since there are servers that end at the client's FIN and lose what they still owe.
 """
 
+import contextlib
 import socket
 from collections.abc import Callable
 from typing import Self
@@ -68,17 +69,21 @@ class EchoClient:
         self._closed = False
         self._observer.connecting(host, port)
         self.dialed: Dialed = dial(host, port, family, timeout=connect_timeout)
-        self._observer.connected(self.dialed)
-        self._reactor = Reactor()
-        self._connection = Connection(
-            self._reactor,
-            self.dialed.sock,
-            self.dialed.address,
-            self._framing,
-            chunk_size,
-            self,
-            full_duplex=True,
-        )
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.dialed.sock.close)
+            self._observer.connected(self.dialed)
+            self._reactor = Reactor()
+            undo.callback(self._reactor.close)
+            self._connection = Connection(
+                self._reactor,
+                self.dialed.sock,
+                self.dialed.address,
+                self._framing,
+                chunk_size,
+                self,
+                full_duplex=True,
+            )
+            undo.pop_all()
         self._outstanding = Outstanding(stream=self._framing.transparent)
         # The exchange that runs.
         self._source: Source = Messages([])
@@ -242,8 +247,13 @@ class EchoClient:
             return
         for message in messages:
             self._observer.sending(message)
-            self._connection.send(message)
             self._outstanding.add(message)
+            try:
+                self._connection.send(message)
+            except Exception:
+                # The framing cannot carry it: it has not left, and will not come back.
+                self._outstanding.take_back(message)
+                raise
 
     # What the connection meets.
 
@@ -274,7 +284,10 @@ class EchoClient:
     def connection_ended(self, connection: Connection, end: End) -> None:  # noqa: ARG002 - as above
         """Whatever ended it, there is nothing more to wait for."""
         self._reactor.stop()
-        if self._finishing or self._failure is not None or end.error is None:
+        if self._failure is not None or end.error is None:
+            return
+        if self._finishing and isinstance(end.error, OSError):
+            # All had come back: how the server leaves is its own affair.
             return
         if end.ending is Ending.TRUNCATED:
             self._fail("the server closed the connection", end.error)

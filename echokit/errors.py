@@ -134,7 +134,8 @@ class EchoMismatch(EchokitError):
     Attributes:
         offset: Where the first difference stands, in bytes of payload since the start.
         sent: The byte that was sent there; None where a message, or everything, ended.
-        received: The byte that came back there; None where the message ended.
+        received: The byte that came back there; None where the message ended. Both are None
+            where an empty message came back that was not sent.
     """
 
     def __init__(self, offset: int, sent: int | None, received: int | None) -> None:
@@ -144,6 +145,8 @@ class EchoMismatch(EchokitError):
         super().__init__(offset, sent, received)
 
     def __str__(self) -> str:
+        if self.sent == self.received:
+            return f"echo differs at byte {self.offset}: an empty message came that was not sent"
         sent, received = (
             "nothing" if byte is None else f"0x{byte:02x}" for byte in (self.sent, self.received)
         )

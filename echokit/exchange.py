@@ -90,6 +90,13 @@ class Outstanding:
         if message or not self._stream:
             self._waiting.append(message)
 
+    def take_back(self, message: bytes) -> None:
+        """Note that `message`, added last, was not sent after all."""
+        self.messages -= 1
+        self.sent -= len(message)
+        if message or not self._stream:
+            self._waiting.pop()
+
     def match(self, data: bytes) -> None:
         """Hold `data`, a message or a piece of the stream, against what has to come back next.
 
@@ -102,21 +109,25 @@ class Outstanding:
             self._waiting.popleft()
             self.received += len(data)
             return
-        while data:
+        at = 0
+        while at < len(data):
             first = self._waiting[0] if self._waiting else b""
-            expected = first[self._matched : self._matched + len(data)]
-            piece, data = data[: len(expected) or 1], data[len(expected) or 1 :]
+            size = min(len(first) - self._matched, len(data) - at)
+            expected = first[self._matched : self._matched + size]
+            piece = data[at : at + max(size, 1)]
             if piece != expected:
                 raise self._mismatch(expected, piece)
-            self.received += len(piece)
-            self._matched += len(piece)
+            at += size
+            self.received += size
+            self._matched += size
             if self._matched == len(first):
                 self._waiting.popleft()
                 self._matched = 0
 
     def _mismatch(self, expected: bytes, found: bytes) -> EchoMismatch:
         pairs = itertools.zip_longest(expected, found)
+        # Nothing and nothing differ, too: an empty message that was not sent.
         at, (sent, received) = next(
-            (at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1]
+            ((at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1]), (0, (None, None))
         )
         return EchoMismatch(self.received + at, sent, received)

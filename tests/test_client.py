@@ -234,7 +234,9 @@ def test_messages_that_differ_are_told_with_the_place(
 
 
 @every_framing
-def test_what_differs_is_not_told_as_an_echo(host: str, serve: Serve, framing: Framing) -> None:
+def test_what_differs_is_told_as_it_came_and_not_handed_on(
+    host: str, serve: Serve, framing: Framing
+) -> None:
     recorder = _Recorder()
     back: list[bytes] = []
     size = len(framing.encode(b"right"))
@@ -245,7 +247,8 @@ def test_what_differs_is_not_told_as_an_echo(host: str, serve: Serve, framing: F
     ):
         client.exchange(Messages([b"right"]), back.append)
     assert back == []
-    assert [event for event in recorder.told if event.startswith("echoed")] == []
+    # The transcript shows what truly arrived; the caller gets only what is right.
+    assert len([event for event in recorder.told if event.startswith("echoed")]) >= 1
 
 
 def test_a_message_more_in_the_same_breath_is_a_mismatch(host: str, serve: Serve) -> None:

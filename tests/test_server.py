@@ -658,6 +658,26 @@ def test_stopping_finishes_what_is_in_flight_and_refuses_what_is_new(
     assert {end.bytes_out for end in recorder.ends} == {len(framing.encode(b"x" * (1 << 20)))}
 
 
+def test_a_client_that_pauses_while_it_is_owed_something_is_not_taken_for_idle(
+    host: str, recorder: _Recorder, clients: _Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echokit.server._QUIET", 0.02)
+    server = EchoServer(host, 0, chunk_size=65536, observer=recorder)
+    with _serving(server) as result:
+        # More than the system takes without being read from: the rest is still to be sent.
+        payload = os.urandom(16 << 20)
+        sock = clients.connect(server.addresses[0], receive_buffer=16 << 10)
+        rest = payload[_send_some(sock, payload) :]
+        assert rest
+        recorder.wait_for("accepted")
+        server.stop()
+        recorder.wait_for("draining 1")
+        # Many looks for quiet connections go by: the passing of time is what this is about.
+        threading.Event().wait(0.2)
+        assert _pump({sock: rest}) == {sock: payload}
+        assert result.result(PATIENCE) == 0
+
+
 def test_stopping_ends_idle_clients_cleanly(
     host: str, recorder: _Recorder, clients: _Clients
 ) -> None:

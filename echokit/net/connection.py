@@ -18,7 +18,7 @@ peer has finished sends FIN, reads and drops for a bounded while, and closes the
 import enum
 import socket
 
-from echokit.framing.base import Framing
+from echokit.framing.base import Decoder, Framing
 from echokit.net.address import Address
 from echokit.net.handler import End, Ending, Handler, ending_of
 from echokit.net.reactor import READ, WRITE, Reactor, Timer
@@ -148,6 +148,13 @@ class Connection:
             return
         if self._outgoing is None:
             self._outgoing = []
+        try:
+            self._take_messages(decoder, data)
+        finally:
+            # Also if the handler raises: what was gathered must not wait for ever.
+            self._flush()
+
+    def _take_messages(self, decoder: Decoder, data: bytes | None) -> None:
         while self._keeps_up():
             # What a decoder raises, though it be a plugin's bug, ends its own connection only.
             try:
@@ -162,7 +169,6 @@ class Connection:
                 break
             self.messages += 1
             self._handler.message_received(self, message)
-        self._flush()
 
     def _keeps_up(self) -> bool:
         return self._state is _OPEN and (self._unsent is None or self._full_duplex)

@@ -51,7 +51,7 @@ class Observer:
         """A message is sent."""
 
     def echoed(self, message: bytes) -> None:
-        """A message (raw: a chunk) has come back, and is what was sent."""
+        """A message (raw: a chunk) has come back; it is held against what was sent next."""
 
     def closing(self) -> None:
         """The client closes its connection."""

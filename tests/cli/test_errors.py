@@ -349,7 +349,8 @@ def test_a_reader_that_leaves_early_ends_it_without_a_word() -> None:
     assert done.err == b""
 
 
-def test_a_server_whose_streams_are_closed_serves_all_the_same(host: str) -> None:
+def test_a_server_whose_streams_are_closed_serves_all_the_same() -> None:
+    host = "127.0.0.1"
     shell = ("sh", "-c", 'exec "$@" <&- 2>&-', "sh")
     with Running(*COMMAND, "serve", "--host", host, "--port", "0", command=shell) as server:
         port = server.port()

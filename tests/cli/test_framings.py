@@ -100,45 +100,53 @@ def test_a_plugin_stands_in_the_json_too(tmp_path: Path) -> None:
     assert json.loads(done.out)["framings"][-1]["from"] == "fancy-echo 1.5"
 
 
+# A module's code, and what is told of it.
 BROKEN = {
     "does not import": ("import nothing_called_so\n", "ModuleNotFoundError: No module named"),
-    "raises when it is imported": (
-        "raise RuntimeError('two\\n lines')\n",
-        "OSError: two lines",
-    ),
+    "raises": ("raise OSError('two\\n lines')\n", "OSError: two lines"),
     "lacks its class": ("", "AttributeError: "),
-    "has something else": ("Fancy = 7\n", "fancy_echo:Fancy is no subclass of echokit.Framing"),
+    "has something else": ("Fancy = 7\n", "other4:Fancy is no subclass of echokit.Framing"),
     "has another type": (
         "from echokit.framing.raw import Raw as Fancy\n",
-        "fancy_echo:Fancy does not have the type 'fancy' as its default",
+        "other5:Fancy does not have the type 'fancy5' as its default",
     ),
 }
 
 
-@pytest.mark.parametrize("how", BROKEN)
-def test_a_plugin_that_is_broken_is_named_with_its_distribution_and_the_cause(
-    how: str, tmp_path: Path
-) -> None:
-    code, cause = BROKEN[how]
-    _install(tmp_path, "fancy", code)
-    listed = _run("framings", path=tmp_path)
-    used = _run("serve", "--framing", "fancy", path=tmp_path)
-    why = "framing 'fancy' of fancy-echo 1.5 cannot be used: "
-    # What works is listed all the same.
-    assert listed.code == used.code == 2
-    assert "delimited  (built in)" in listed.lines
-    assert listed.complaint.startswith(f"{why}{cause}")
-    assert (used.complaint, used.out) == (f"--framing: {listed.complaint}", b"")
+@pytest.fixture
+def broken(tmp_path: Path) -> tuple[Path, list[str]]:
+    """A path with every kind of broken plugin on it, and how the line about each begins."""
+    told = []
+    for number, (code, cause) in enumerate(BROKEN.values(), 1):
+        _install(tmp_path, f"fancy{number}", code, distribution=f"other{number}")
+        told.append(f"framing 'fancy{number}' of other{number} 1.5 cannot be used: {cause}")
+    return tmp_path, told
 
 
-def test_a_broken_plugin_is_told_in_the_json_and_costs_nobody_who_does_not_use_it(
-    tmp_path: Path,
+def test_each_broken_plugin_is_named_with_its_distribution_and_the_cause(
+    broken: tuple[Path, list[str]],
 ) -> None:
-    _install(tmp_path, "fancy", "raise OSError\n")
-    done = _run("framings", "--json", path=tmp_path)
+    path, told = broken
+    done = _run("framings", "--json", path=path)
     assert done.code == 2
-    assert json.loads(done.out)["broken"] == [done.complaint]
-    other = _run("config", "show", "--framing", "delimited", path=tmp_path)
+    lines = [line.removeprefix("echokit: ") for line in done.err.decode().splitlines()]
+    assert len(lines) == len(told)
+    for line, beginning in zip(lines, told, strict=True):
+        assert line.startswith(beginning)
+    document = json.loads(done.out)
+    assert document["broken"] == lines
+    # What works is listed all the same.
+    assert [framing["name"] for framing in document["framings"]] == list(BUILT_IN)
+
+
+def test_a_broken_plugin_is_told_to_who_uses_it_and_costs_nobody_else_anything(
+    broken: tuple[Path, list[str]],
+) -> None:
+    path, told = broken
+    used = _run("serve", "--framing", "fancy1", path=path)
+    assert (used.code, used.out) == (2, b"")
+    assert used.complaint.startswith(f"--framing: {told[0]}")
+    other = _run("config", "show", "--framing", "delimited", path=path)
     assert (other.code, other.err) == (0, b"")
 
 
