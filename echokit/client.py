@@ -162,12 +162,14 @@ class EchoClient:
         """
         self._tell_closing()
         self._finishing = True
-        if not self._connection.closed:
-            self._connection.send_fin()
-        if not self._connection.closed:
-            self._reactor.call_later(FIN_PATIENCE, self._reactor.stop)
-            self._run()
-        self.close()
+        try:
+            if not self._connection.closed:
+                self._connection.send_fin()
+            if not self._connection.closed:
+                self._reactor.call_later(FIN_PATIENCE, self._reactor.stop)
+                self._run()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close the connection at once."""

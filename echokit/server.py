@@ -19,9 +19,17 @@ __all__ = ["EchoServer"]
 
 # How many connections are accepted before those that are open get their turn again.
 _ACCEPT_BATCH = 64
-# accept() failing with these means that the system is short of something: trying again at once
-# would spin. The queue waits meanwhile, and nothing in it is lost.
-_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+# accept() failing with these means that one connection is gone, or was refused by a firewall, and
+# the next may be well (accept(2)). All else, a shortage of descriptors or memory above all, would
+# come again at once and spin: then the queue waits a little, and nothing in it is lost.
+_GONE = tuple(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET",
+        "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
 _SHORTAGE_PAUSE = 0.1
 _SHORTAGE_WORD_EVERY = 1.0
 # While draining: a connection on which nothing has moved for this long has nothing more in
@@ -140,7 +148,8 @@ class EchoServer:
         Raises:
             BaseException: What ended the serving, if it was not this.
         """
-        self.stop()
+        if not self._stops:
+            self.stop()
         if self._thread is not None:
             self._thread.join()
         if self._failure is not None:
@@ -165,11 +174,10 @@ class EchoServer:
             except BlockingIOError:
                 return False
             except OSError as error:
-                if error.errno in _SHORTAGES:
-                    self._pause(listener, error)
-                    return False
-                # ECONNABORTED, EPERM, EPROTO and the like: this one is gone, the next may be well.
-                continue
+                if error.errno in _GONE:
+                    continue
+                self._pause(listener, error)
+                return False
             self._open(sock, Address(listener.family, sockaddr))
         return True
 
@@ -270,6 +278,7 @@ class EchoServer:
 
     def _cut_all(self) -> None:
         for connection in list(self._connections):
-            self._cut += 1
-            connection.close(Ending.CUT)
+            # One that has had all its bytes and our FIN loses nothing.
+            self._cut += not connection.finished
+            connection.close(Ending.DRAINED if connection.finished else Ending.CUT)
         self._reactor.stop()

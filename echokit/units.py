@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -19,8 +20,8 @@ _SIZE_UNITS = {
 }  # fmt: skip
 _SIZE_PATTERN = r"[0-9]{1,15}(B|[kK]|KiB|kB|M|MiB|MB|G|GiB|GB)?"
 _TIME_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
-_TIME_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(h|ms|us|m|s)")
-_NUMBER = r"[0-9]{1,12}(\.[0-9]{1,9})?"
+_TIME_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,30})?)(h|ms|us|m|s)")
+_NUMBER = r"[0-9]{1,12}(\.[0-9]{1,30})?"
 _TIME_PATTERN = rf"{_NUMBER}|({_NUMBER}(h|ms|us|m|s))+"
 
 
@@ -60,15 +61,15 @@ def format_size(size: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """`seconds` in the unit that reads best: 250ms, 5s, 1m30s."""
+    """`seconds` exactly, in the unit that reads best: 250ms, 5s, 1m30s."""
     if seconds >= 60 and seconds == int(seconds):  # noqa: PLR2004 - a minute has 60 seconds
         minutes, rest = divmod(int(seconds), 60)
         return f"{minutes}m{rest}s" if rest else f"{minutes}m"
-    if seconds >= 1 or seconds == 0:
-        return f"{seconds:g}s"
-    if seconds >= 1e-3:  # noqa: PLR2004 - a millisecond
-        return f"{seconds * 1e3:g}ms"
-    return f"{seconds * 1e6:g}us"
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        text = f"{seconds / size:.6g}{unit}"
+        if (seconds >= size or not seconds) and "e" not in text and parse_duration(text) == seconds:
+            return text
+    return f"{Decimal(repr(seconds)):f}s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 import traceback
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -13,24 +13,24 @@ from echokit import __version__
 from echokit.cli import config, demo, framings, send, serve
 from echokit.cli.ending import Ended, exit_code, lines
 
-__all__ = ["main"]
+__all__ = ["run"]
 
 
 class _Commands(typer.core.TyperGroup):
-    """The group of commands; an output that nobody reads any more ends it without a word."""
+    """The group of commands, whose ends we tell ourselves."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise Ended(141) from error
+        except (BrokenPipeError, KeyboardInterrupt) as error:
+            # These two typer would end in words and codes of its own.
+            raise Ended(_tell(error)) from error
 
 
 app = typer.Typer(
     cls=_Commands,
     name="echokit",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -63,12 +63,11 @@ def _options(
         bool, typer.Option("--debug", envvar="ECHOKIT_DEBUG", help="Show tracebacks of errors.")
     ] = False,
 ) -> None:
-    if debug:
-        os.environ["ECHOKIT_DEBUG"] = "1"
+    os.environ["ECHOKIT_DEBUG"] = "1" if debug else "0"
 
 
-def main() -> NoReturn:
-    """Run the command that argv asks for, and exit."""
+def run() -> int:
+    """Run the command that argv asks for; its exit code."""
     # A stream that was closed before we began takes what it is told, and drops it.
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the whole run
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - the same
@@ -84,7 +83,7 @@ def main() -> NoReturn:
         # The interpreter would try once more at its end, and tell of it in its own way.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    return code
 
 
 def _run() -> int:
@@ -100,9 +99,11 @@ def _run() -> int:
 
 def _tell(error: BaseException) -> int:
     """Say on stderr what went wrong; the exit code for it."""
-    if os.environ.get("ECHOKIT_DEBUG"):
-        traceback.print_exception(error)
-    if not isinstance(error, BrokenPipeError):
-        for line in lines(error):
-            print(f"echokit: {line}", file=sys.stderr)
+    # A stderr that takes nothing changes nothing of how it ended.
+    with contextlib.suppress(OSError):
+        if os.environ.get("ECHOKIT_DEBUG", "").lower() in ("1", "true", "yes", "on"):
+            traceback.print_exception(error)
+        if not isinstance(error, BrokenPipeError):
+            for line in lines(error):
+                print(f"echokit: {line}", file=sys.stderr, flush=True)
     return exit_code(error)

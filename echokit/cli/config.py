@@ -1,6 +1,7 @@
 """`echokit config`: check a file, show what holds, print the schema."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,15 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from echokit.cli.options import (
+    Backlog,
     ChunkSize,
     ConfigFile,
+    ConnectTimeout,
+    DrainTimeout,
     Family,
     FramingName,
     Host,
     Ipv4,
     Ipv6,
     Port,
+    Timeout,
     effective_with_origins,
+    errors_in_json,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, help="Check, show and describe configurations.")
+app = typer.Typer(help="Check, show and describe configurations.")
 
 
 @app.command()
@@ -49,13 +55,18 @@ def show(
     family: Family = None,
     chunk_size: ChunkSize = None,
     framing: FramingName = None,
+    backlog: Backlog = None,
+    drain_timeout: DrainTimeout = None,
+    connect_timeout: ConnectTimeout = None,
+    timeout: Timeout = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
 ) -> None:
     """Show the values that hold, and where each came from: flag, variable, file or default.
 
     What it prints is a config file, too.
     """
-    settings, origins = effective_with_origins(ctx, None)
+    with errors_in_json(ctx):
+        settings, origins = effective_with_origins(ctx, None)
     found = list(_leaves(settings, ()))
     if as_json:
         document = {
@@ -106,5 +117,16 @@ def _written(value: Any, metadata: list[Any]) -> str:
     if isinstance(value, int):
         return str(value).lower()
     text = str(value)
-    plain = text.replace("-", "").replace("_", "").isalnum() and not text[0].isdigit()
-    return text if plain else json.dumps(text)
+    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text) and text.lower() not in _YAML_WORDS
+    return text if plain else f'"{"".join(map(_quoted, text))}"'
+
+
+# What YAML, 1.1 or 1.2, reads as something else than text.
+_YAML_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
+
+
+def _quoted(character: str) -> str:
+    """A character as it stands between the double quotes of YAML."""
+    if character in '"\\':
+        return f"\\{character}"
+    return character if character.isprintable() else f"\\U{ord(character):08x}"

@@ -23,7 +23,7 @@ def framings(
         except ConfigError as error:
             broken.extend(error.problems)
     if as_json:
-        print(json.dumps({"framings": found, "broken": broken}, indent=2))
+        print(json.dumps({"framings": found, "broken": broken}, indent=2, default=repr))
     else:
         print("\n\n".join(_text(framing) for framing in found))
     if broken:
@@ -39,6 +39,7 @@ def _described(name: str) -> dict[str, Any]:
         {
             "name": option,
             "values": _values(schema["properties"][option]),
+            "required": field.is_required(),
             "default": _default(framing, option),
             "description": field.description or "",
         }
@@ -88,7 +89,7 @@ def _values(schema: dict[str, Any]) -> str:
 def _text(framing: dict[str, Any]) -> str:
     lines = [f"{framing['name']}  ({framing['from']})", f"    {framing['summary']}"]
     for option in framing["options"]:
-        default = "required" if option["default"] is None else f"default {option['default']!r}"
+        default = "required" if option["required"] else f"default {option['default']!r}"
         lines.append(f"    {option['name']}: {option['values']}; {default}")
         lines.append(f"        {option['description']}")
     return "\n".join(lines)

@@ -4,8 +4,6 @@ Each is read as text and checked with the file's own rules, so that a flag, a va
 take the same values and give the same errors.
 """
 
-import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +18,18 @@ if TYPE_CHECKING:
     from echokit.config.document import Key
 
 __all__ = [
+    "Backlog",
     "ChunkSize",
     "ConfigFile",
+    "ConnectTimeout",
+    "DrainTimeout",
     "Family",
     "FramingName",
     "Host",
     "Ipv4",
     "Ipv6",
     "Port",
+    "Timeout",
     "effective",
     "effective_with_origins",
     "errors_in_json",
@@ -72,6 +74,35 @@ ChunkSize = Annotated[
     ),
 ]  # fmt: skip
 
+Backlog = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_BACKLOG", metavar="N",
+        help="How many connections may wait to be accepted. Default: 4096.",
+    ),
+]  # fmt: skip
+DrainTimeout = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_DRAIN_TIMEOUT", metavar="TIME",
+        help="How long connections may finish after SIGINT or SIGTERM. Default: 5s.",
+    ),
+]  # fmt: skip
+ConnectTimeout = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_CONNECT_TIMEOUT", metavar="TIME",
+        help="How long resolving and connecting may take. Default: 5s.",
+    ),
+]  # fmt: skip
+Timeout = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_TIMEOUT", metavar="TIME",
+        help="How long the server may be silent while it owes something. Default: 30s.",
+    ),
+]  # fmt: skip
+
 
 def _complete_framing(incomplete: str) -> list[str]:
     from echokit.framing.registry import framing_names
@@ -112,8 +143,18 @@ def effective_with_origins(
 ) -> "tuple[Config, dict[Key, str]]":
     """As `effective`, with where each value came from."""
     from echokit.config import load_with_origins
+    from echokit.errors import ConfigError
 
-    return load_with_origins(ctx.params.get("config"), _overrides(ctx, section))
+    path = ctx.params.get("config")
+    try:
+        return load_with_origins(path, _overrides(ctx, section))
+    except ConfigError as error:
+        if _origin(ctx, "config") != "ECHOKIT_CONFIG":
+            raise
+        # A file that nobody named on this line: say where its name is from.
+        file = f"{path}:"
+        lines = (f"ECHOKIT_CONFIG: {p}" if p.startswith(file) else p for p in error.problems)
+        raise ConfigError(list(lines)) from error
 
 
 def _overrides(ctx: typer.Context, section: str | None) -> "list[Override]":
@@ -157,7 +198,14 @@ def errors_in_json(ctx: typer.Context) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt) as error:
-        if ctx.params.get("output") == "json" or ctx.meta.get("json"):
-            event = {"event": "error", "message": "; ".join(lines(error))}
-            print(json.dumps(event | {"exit_code": exit_code(error)}), file=sys.stdout)
+        asked = (
+            ctx.params.get("output") == "json",
+            ctx.params.get("as_json"),
+            ctx.meta.get("json"),
+        )
+        if any(asked):
+            from echokit.observe.json_lines import JsonLines
+
+            message = "; ".join(lines(error))
+            JsonLines().tell("error", message=message, exit_code=exit_code(error))
         raise

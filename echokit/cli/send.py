@@ -13,12 +13,14 @@ import typer
 from echokit.cli.options import (
     ChunkSize,
     ConfigFile,
+    ConnectTimeout,
     Family,
     FramingName,
     Host,
     Ipv4,
     Ipv6,
     Port,
+    Timeout,
     effective,
     errors_in_json,
 )
@@ -69,6 +71,7 @@ def send(
             "--count",
             "-n",
             min=1,
+            max=10**9,
             metavar="N",
             help="Send MESSAGE or the file N times, each when the one before it has come back.",
         ),
@@ -84,22 +87,8 @@ def send(
             " else, one JSON object an event, or nothing. Default: transcript.",
         ),
     ] = None,
-    connect_timeout: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ECHOKIT_CONNECT_TIMEOUT",
-            metavar="TIME",
-            help="How long resolving and connecting may take. Default: 5s.",
-        ),
-    ] = None,
-    timeout: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ECHOKIT_TIMEOUT",
-            metavar="TIME",
-            help="How long the server may be silent while it owes something. Default: 30s.",
-        ),
-    ] = None,
+    connect_timeout: ConnectTimeout = None,
+    timeout: Timeout = None,
 ) -> None:
     """Send a message to an echo server, and hold what comes back against it.
 
@@ -150,9 +139,9 @@ class _Stream:
         self._fd = fd
         self._cutter = cutter
         self._ended = False
-        # What stood between two messages, and whether also after the last one.
+        # What ends a message in what is read, and how many messages it has ended.
         self.separator = cutter.separator
-        self.separator_at_end = True
+        self.separated = 0
 
     def fileno(self) -> int:
         """To be waited for before each read."""
@@ -164,11 +153,11 @@ class _Stream:
             return None
         data = os.read(self._fd, _PIECE)
         if data:
-            return self._cutter.cut(data)
+            messages = self._cutter.cut(data)
+            self.separated += len(messages)
+            return messages
         self._ended = True
-        last = self._cutter.finish()
-        self.separator_at_end = not last
-        return last
+        return self._cutter.finish()
 
 
 def _repeated(message: bytes, count: int, framing: "Framing") -> "Source":
@@ -191,12 +180,15 @@ def _file(path: Path, count: int, settings: "Config") -> "tuple[Source, int]":
     limit = getattr(settings.framing, "max_message", None)
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
             if settings.framing.transparent:
                 return Messages(_pieces(path, count)), WINDOW
-            if limit is not None and size > limit:
+            status = os.fstat(file.fileno())
+            # What is no regular file may have no end: no more is read than a message may have.
+            message = file.read(-1 if limit is None else limit + 1)
+            if limit is not None and len(message) > limit:
+                size = max(status.st_size, len(message))
                 raise ConfigError(f"--file: {path}: {MessageTooLarge(size, limit)}")
-            return _repeated(file.read(), count, settings.framing), 0
+            return _repeated(message, count, settings.framing), 0
     except OSError as error:
         raise ConfigError(f"--file: {path}: {reason(error)}") from error
 
@@ -247,24 +239,21 @@ def _exchange(settings: "Config", source: "Source", window: int) -> None:
 def _to_stdout(
     client: "EchoClient", source: "Source", window: int, progress: "_Progress | None"
 ) -> "Exchange":
-    """Write what comes back to stdout, with what was read between the messages."""
+    """Write what comes back to stdout, with what ended each message where it was read."""
     out = sys.stdout.buffer
     stream = source if isinstance(source, _Stream) else None
-    between = b""
+    written = 0
 
     def received(message: bytes) -> None:
-        nonlocal between
-        out.write(between + message if between else message)
+        nonlocal written
+        written += 1
+        separated = stream is not None and written <= stream.separated
+        out.write(message + stream.separator if stream and separated else message)
         out.flush()
-        between = stream.separator if stream is not None else b""
         if progress is not None:
             progress.count(message)
 
-    done = client.exchange(source, received, window=window)
-    if stream is not None and stream.separator_at_end:
-        out.write(between)
-        out.flush()
-    return done
+    return client.exchange(source, received, window=window)
 
 
 class _Progress:

@@ -9,8 +9,10 @@ import typer
 
 from echokit.cli.ending import Ended
 from echokit.cli.options import (
+    Backlog,
     ChunkSize,
     ConfigFile,
+    DrainTimeout,
     Family,
     FramingName,
     Host,
@@ -56,22 +58,8 @@ def serve(
             " Default: transcript.",
         ),
     ] = None,
-    backlog: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ECHOKIT_BACKLOG",
-            metavar="N",
-            help="How many connections may wait to be accepted. Default: 4096.",
-        ),
-    ] = None,
-    drain_timeout: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ECHOKIT_DRAIN_TIMEOUT",
-            metavar="TIME",
-            help="How long connections may finish after SIGINT or SIGTERM. Default: 5s.",
-        ),
-    ] = None,
+    backlog: Backlog = None,
+    drain_timeout: DrainTimeout = None,
 ) -> None:
     """Echo everything that comes, on every address of a host, until SIGINT or SIGTERM.
 

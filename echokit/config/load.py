@@ -198,7 +198,9 @@ class _Problems:
             except (KeyError, IndexError, TypeError):
                 return text
         found = _found(value)
-        return text if found in text else f"{text}; found {found}"
+        # Some words quote it themselves.
+        quoted = isinstance(value, str) and found in text
+        return text if quoted else f"{text}; found {found}"
 
 
 def _found(value: Any) -> str:

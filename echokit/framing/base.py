@@ -74,5 +74,10 @@ class Framing(BaseModel, ABC):
         """
 
     def cutter(self, size: int) -> Cutter:
-        """How a plain stream (a file, stdin) is cut into messages: pieces of up to `size` bytes."""
-        return Cutter(size)
+        """How a plain stream (a file, stdin) is cut into messages.
+
+        Pieces of up to `size` bytes, and of no more than the framing's own limit, which a framing
+        that has one calls `max_message`.
+        """
+        limit = getattr(self, "max_message", None)
+        return Cutter(size if limit is None else max(1, min(size, limit)))

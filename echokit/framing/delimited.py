@@ -25,7 +25,7 @@ class DelimitedDecoder:
 
     __slots__ = ("_data", "_delimiter", "_error", "_limit", "_position", "_tail")
 
-    def __init__(self, delimiter: bytes, limit: int | None) -> None:
+    def __init__(self, delimiter: bytes, limit: int) -> None:
         self._delimiter = delimiter
         self._limit = limit
         # What was fed last, and how much of it has been taken.
@@ -81,7 +81,7 @@ class DelimitedDecoder:
         return message
 
     def _check(self, size: int) -> None:
-        if self._limit is not None and size > self._limit:
+        if size > self._limit:
             self._data = b""
             self._tail = bytearray()
             self._error = MessageTooLarge(size, self._limit)
@@ -106,12 +106,16 @@ class DelimitedDecoder:
 class DelimiterCutter(Cutter):
     """Cuts a stream where the delimiter stands: a text into its lines."""
 
-    def __init__(self, delimiter: bytes) -> None:
+    def __init__(self, delimiter: bytes, limit: int) -> None:
         self.separator = delimiter
-        self._decoder = DelimitedDecoder(delimiter, None)
+        self._decoder = DelimitedDecoder(delimiter, limit)
 
     def cut(self, data: bytes) -> list[bytes]:
-        """The messages that `data`, the stream's next bytes, brings to an end."""
+        """The messages that `data`, the stream's next bytes, brings to an end.
+
+        Raises:
+            MessageTooLarge: One of them is over the framing's limit.
+        """
         self._decoder.receive_data(data)
         return list(iter(self._decoder.next_message, None))
 
@@ -169,4 +173,4 @@ class Delimited(Framing):
 
     def cutter(self, size: int) -> Cutter:  # noqa: ARG002 - lines are as long as they are
         """A plain stream is cut into its lines (or whatever the delimiter ends)."""
-        return DelimiterCutter(self._wire_delimiter)
+        return DelimiterCutter(self._wire_delimiter, self.max_message)

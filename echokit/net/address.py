@@ -92,6 +92,8 @@ def host_problem(host: str) -> str | None:
         return None
     if ":" in host:
         return _ipv6_problem(host)
+    if not host.isprintable():
+        return f"{host!r} has a character that no host name has"
     labels = host.removesuffix(".").split(".")
     # inet_aton() would read 127.1, 1, 0177.0.0.1 and 0x7f.1 as addresses, each in its own way.
     if re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]*", labels[-1], re.ASCII):
@@ -139,7 +141,11 @@ def resolve(
 
     Raises:
         ResolveError: There is no address (of that family).
+        ValueError: `port` is no port.
     """
+    if not 0 <= port <= 65535:  # noqa: PLR2004 - the largest port
+        # getaddrinfo() would take it modulo 65536.
+        raise ValueError(f"a port is a number from 0 to 65535, not {port}")
     node = None if host in ("", EVERY_ADDRESS) else host
     if node is None and not passive:
         raise ResolveError(host or "''", "that is every address, which only a server can use")
@@ -209,8 +215,10 @@ def _family_hint(host: str, port: int, family: int, timeout: float | None) -> st
     wanted = _FAMILY_NAMES[socket.AddressFamily(family)]
     try:
         others = _getaddrinfo(host, port, socket.AF_UNSPEC, False, timeout)
-    except OSError:
+    except socket.gaierror:
         return "no such host"
+    except TimeoutError:
+        others = []
     if not others:
         return f"it has no {wanted} address"
     other = others[0]

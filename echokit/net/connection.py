@@ -114,6 +114,11 @@ class Connection:
         """Whether something waits that the socket has not taken."""
         return self._unsent is not None
 
+    @property
+    def finished(self) -> bool:
+        """Whether all that was owed has gone, and our FIN."""
+        return self._fin_sent
+
     # Reading.
 
     def on_ready(self, events: int) -> None:
@@ -162,6 +167,11 @@ class Connection:
                     decoder.receive_data(data)
                     data = None
                 message = decoder.next_message()
+                if message is not None and type(message) is not bytes:
+                    kind = type(decoder).__name__
+                    raise TypeError(  # noqa: TRY301 - it is the decoder's, like any other
+                        f"{kind}.next_message returned {type(message).__name__}, not bytes"
+                    )
             except Exception as error:  # noqa: BLE001 - see above
                 self.fail(error)
                 return

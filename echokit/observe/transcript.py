@@ -54,7 +54,7 @@ class Transcript(Diagnostics):
 
     def listening(self, host: str, addresses: Sequence[Address]) -> None:
         """The server's first line."""
-        self._say(f"starting up on {host} port {addresses[0].port}")
+        self._say(f"starting up on {printable(host)} port {addresses[0].port}")
 
     def waiting(self) -> None:
         """No connection is open."""
@@ -79,7 +79,7 @@ class Transcript(Diagnostics):
 
     def connecting(self, host: str, port: int) -> None:
         """The client's first line."""
-        self._say(f"connecting to {host} port {port}")
+        self._say(f"connecting to {printable(host)} port {port}")
 
     def sending(self, message: bytes) -> None:
         """A message is sent."""

@@ -82,7 +82,7 @@ def start(
 
 
 _FORKING = """
-import json, os, signal, socket, sys, traceback
+import gc, json, os, signal, socket, sys, traceback
 from echokit.cli import main
 import echokit.client, echokit.config, echokit.server, echokit.observe.escape
 
@@ -106,6 +106,8 @@ def become(call):
     # What hangs is ended.
     signal.alarm(call["deadline"])
 
+gc.collect()
+gc.freeze()
 with socket.socket(fileno=int(sys.argv[1])) as channel, channel.makefile("rw") as lines:
     for line in lines:
         if not (child := os.fork()):

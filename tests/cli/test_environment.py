@@ -19,7 +19,8 @@ COMMANDS = {
     "framings": "",
     "config": "",
     "config check": "",
-    "config show": "CONFIG HOST PORT FAMILY CHUNK_SIZE FRAMING",
+    "config show": "CONFIG HOST PORT FAMILY CHUNK_SIZE FRAMING BACKLOG DRAIN_TIMEOUT"
+    " CONNECT_TIMEOUT TIMEOUT",
     "config schema": "",
     "": "DEBUG",
 }

@@ -433,7 +433,7 @@ def test_overrides_do_not_change_what_a_file_said_for_the_next_load(tmp_path: Pa
 # Anything at all.
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(tree=trees)
 def test_any_tree_is_a_config_or_a_config_error(
     tree: object, tmp_path_factory: pytest.TempPathFactory
@@ -456,7 +456,7 @@ TOKENS = [
 ]
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     text=st.lists(st.sampled_from(TOKENS), max_size=20).map("".join)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=40),

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from echokit.errors import MessageTooLarge
 from echokit.framing.base import Framing
 from echokit.framing.cutting import Cutter
 from echokit.framing.delimited import Delimited
@@ -89,6 +90,15 @@ def test_what_was_cut_at_delimiters_is_the_stream_again_with_them_between(
     assert b"".join(map(framing.encode, messages)) + b"".join(rest) == stream
 
 
-def test_a_line_over_the_limit_is_cut_all_the_same_and_refused_where_it_is_encoded() -> None:
-    # The cutter knows nothing of limits, so that the error tells of a message, not of a stream.
-    assert _cut(Delimited(max_message=2).cutter(1), [b"abc\nd"]) == [b"abc", b"d"]
+@pytest.mark.parametrize("chunks", [[b"a\nabc\nd"], [b"a\nab", b"c\nd"], [b"a\nabcd"]])
+def test_a_line_over_the_limit_is_refused_where_it_is_cut(chunks: list[bytes]) -> None:
+    # Else a stream without any delimiter would stand in memory whole.
+    with pytest.raises(MessageTooLarge, match="over the limit of 2$"):
+        _cut(Delimited(max_message=2).cutter(1), chunks)
+
+
+@pytest.mark.parametrize(("limit", "size", "most"), [(2, 16, 2), (16, 2, 2), (0, 16, 1)])
+def test_pieces_are_no_longer_than_the_framing_can_carry(limit: int, size: int, most: int) -> None:
+    # Where it can carry nothing, its encode() says so of the first byte.
+    cutter = LengthPrefixed(max_message=limit).cutter(size)
+    assert cutter.cut(b"x" * 10) == [b"x" * most] * (10 // most)
