@@ -19,7 +19,13 @@ _SIZE_UNITS = {
     "G": 1 << 30, "GiB": 1 << 30, "GB": 1000**3,
 }  # fmt: skip
 _SIZE_PATTERN = r"[0-9]{1,15}(B|[kK]|KiB|kB|M|MiB|MB|G|GiB|GB)?"
-_TIME_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
+_TIME_UNITS = {
+    "h": Decimal(3600),
+    "m": Decimal(60),
+    "s": Decimal(1),
+    "ms": Decimal("1e-3"),
+    "us": Decimal("1e-6"),
+}
 _TIME_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,30})?)(h|ms|us|m|s)")
 _NUMBER = r"[0-9]{1,12}(\.[0-9]{1,30})?"
 _TIME_PATTERN = rf"{_NUMBER}|({_NUMBER}(h|ms|us|m|s))+"
@@ -49,7 +55,7 @@ def parse_duration(text: str) -> float:
     parts = _TIME_PART.findall(text)
     if not parts:
         return float(text)
-    return sum(float(number) * _TIME_UNITS[unit] for number, unit in parts)
+    return float(sum(Decimal(number) * _TIME_UNITS[unit] for number, unit in parts))
 
 
 def format_size(size: int) -> str:

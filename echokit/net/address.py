@@ -92,13 +92,12 @@ def host_problem(host: str) -> str | None:
         return None
     if ":" in host:
         return _ipv6_problem(host)
-    if not host.isprintable():
-        return f"{host!r} has a character that no host name has"
     labels = host.removesuffix(".").split(".")
     # inet_aton() would read 127.1, 1, 0177.0.0.1 and 0x7f.1 as addresses, each in its own way.
     if re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]*", labels[-1], re.ASCII):
         return _ipv4_problem(host)
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004 - RFC 1035 2.3.4
+    labelled = host.isprintable() and all(_LABEL.fullmatch(label) for label in labels)
+    if len(host) > 253 or not labelled:  # noqa: PLR2004 - RFC 1035 section 2.3.4
         return f"{host!r} is neither a host name nor an IPv4 or IPv6 address"
     return None
 

@@ -43,6 +43,13 @@ class End:
     bytes_out: int
     messages: int
 
+    @property
+    def why(self) -> str | None:
+        """What was wrong, in words; of an error that is not echokit's or the system's, its kind."""
+        if self.ending is Ending.ERROR and self.error is not None:
+            return f"{type(self.error).__name__}: {self.error}"
+        return None if self.error is None else str(self.error)
+
 
 class Handler(Protocol):
     """Who is told what a connection meets."""

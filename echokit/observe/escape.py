@@ -25,7 +25,9 @@ def printable(text: str) -> str:
 def _shown(character: str) -> str:
     if character.isprintable():
         return character
-    # A byte that is not UTF-8 was decoded to a surrogate that carries it.
+    # A byte that is not UTF-8 was decoded to a surrogate that carries it, and is told by \x.
     if "\udc80" <= character <= "\udcff":
         return f"\\x{ord(character) - 0xDC00:02x}"
+    if character > "\x7f":
+        return f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"
     return character.encode("unicode_escape").decode("ascii")

@@ -49,7 +49,7 @@ class JsonLines(Observer):
             "end",
             peer=str(peer),
             reason=end.ending.value,
-            error=None if end.error is None else str(end.error),
+            error=end.why,
             bytes_in=end.bytes_in,
             bytes_out=end.bytes_out,
             messages=end.messages,

@@ -25,8 +25,7 @@ class Diagnostics(Observer):
     def ended(self, peer: Address, end: End) -> None:
         """Tell why, if there was a reason other than the peer's leaving."""
         if end.error is not None and end.ending is not Ending.RESET:
-            why = f"{type(end.error).__name__}: " if end.ending is Ending.ERROR else ""
-            self._complain(f"connection from {peer} closed: {why}{end.error}")
+            self._complain(f"connection from {peer} closed: {end.why}")
         elif end.ending is Ending.CUT:
             self._complain(f"connection from {peer} cut: it did not end in time")
 

@@ -173,11 +173,10 @@ class RunningServer:
             raise ServerFailed(words) from self._failure
         for record in self._recorder.connections:
             end = record.end
-            if end is not None and end.ending is Ending.ERROR and end.error is not None:
-                kind = type(end.error).__name__
+            if end is not None and end.ending is Ending.ERROR:
                 raise ServerFailed(
                     f"the server on {self.address} failed on the connection from {record.peer}: "
-                    f"{kind}: {end.error}"
+                    f"{end.why}"
                 ) from end.error
 
     def __enter__(self) -> Self:

@@ -433,7 +433,7 @@ def test_overrides_do_not_change_what_a_file_said_for_the_next_load(tmp_path: Pa
 # Anything at all.
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(tree=trees)
 def test_any_tree_is_a_config_or_a_config_error(
     tree: object, tmp_path_factory: pytest.TempPathFactory

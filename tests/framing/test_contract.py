@@ -64,7 +64,7 @@ def _same_end(framing: Framing, first: FramingError | None, second: FramingError
 
 
 @every_framing
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(wire=wires, valid=st.lists(payloads, max_size=4), places=cuts)
 def test_any_bytes_in_any_split_give_the_same_messages_and_the_same_end(
     framing: Framing, wire: bytes, valid: list[bytes], places: list[int]
@@ -83,7 +83,7 @@ def test_any_bytes_in_any_split_give_the_same_messages_and_the_same_end(
 
 
 @every_framing
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(messages=st.lists(payloads, max_size=8), places=cuts)
 def test_what_is_encoded_is_decoded_again_in_any_split(
     framing: Framing, messages: list[bytes], places: list[int]
@@ -100,7 +100,7 @@ def test_what_is_encoded_is_decoded_again_in_any_split(
 
 
 @every_framing
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(messages=st.lists(payloads, max_size=8), places=cuts)
 def test_a_decoder_that_is_fed_before_it_is_drained_loses_nothing(
     framing: Framing, messages: list[bytes], places: list[int]
@@ -120,7 +120,7 @@ def test_a_decoder_that_is_fed_before_it_is_drained_loses_nothing(
 
 
 @every_framing
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(messages=st.lists(payloads, max_size=5), places=cuts, undrained=st.booleans())
 def test_a_buffer_that_is_written_to_again_changes_no_message(
     framing: Framing, messages: list[bytes], places: list[int], undrained: bool
@@ -143,7 +143,7 @@ def test_a_buffer_that_is_written_to_again_changes_no_message(
 
 
 @every_message_framing
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(wire=wires, more=st.binary(min_size=1, max_size=20))
 def test_a_decoder_that_failed_raises_the_same_error_for_ever(
     framing: Framing, wire: bytes, more: bytes

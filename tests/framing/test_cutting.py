@@ -93,7 +93,7 @@ def test_what_was_cut_at_delimiters_is_the_stream_again_with_them_between(
 @pytest.mark.parametrize("chunks", [[b"a\nabc\nd"], [b"a\nab", b"c\nd"], [b"a\nabcd"]])
 def test_a_line_over_the_limit_is_refused_where_it_is_cut(chunks: list[bytes]) -> None:
     # Else a stream without any delimiter would stand in memory whole.
-    with pytest.raises(MessageTooLarge, match="over the limit of 2$"):
+    with pytest.raises(MessageTooLarge, match=r"over the limit of 2$"):
         _cut(Delimited(max_message=2).cutter(1), chunks)
 
 
