@@ -18,6 +18,7 @@ from echokit.net.connection import Connection
 from echokit.net.dial import Dialed, dial
 from echokit.net.handler import End, Ending
 from echokit.net.reactor import READ, Reactor, Timer
+from echokit.net.segment import Segmentation, Segments
 from echokit.observe.observer import Observer
 
 __all__ = ["WINDOW", "EchoClient"]
@@ -41,6 +42,7 @@ class EchoClient:
         framing: How messages stand on the wire.
         connect_timeout: The longest that resolving and connecting may take, in seconds.
         timeout: The longest silence while something is owed, in seconds.
+        segmentation: How what is sent is cut into pieces on purpose; None leaves it to the system.
         observer: Is told what happens.
 
     Attributes:
@@ -61,6 +63,7 @@ class EchoClient:
         framing: Framing | None = None,
         connect_timeout: float = 5.0,
         timeout: float = 30.0,
+        segmentation: Segmentation | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._observer = observer if observer is not None else Observer()
@@ -82,6 +85,7 @@ class EchoClient:
                 chunk_size,
                 self,
                 full_duplex=True,
+                segments=Segments(segmentation, 0) if segmentation else None,
             )
             undo.pop_all()
         self._outstanding = Outstanding(stream=self._framing.transparent)

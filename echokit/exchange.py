@@ -36,6 +36,9 @@ class Messages:
         return None if message is None else [message]
 
 
+_STRIDE = 64 << 10
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """What an exchange came to.
@@ -125,9 +128,13 @@ class Outstanding:
                 self._matched = 0
 
     def _mismatch(self, expected: bytes, found: bytes) -> EchoMismatch:
-        pairs = itertools.zip_longest(expected, found)
+        # Past what is alike in large pieces, to the byte that is not.
+        alike = 0
+        while expected[alike : alike + _STRIDE] == found[alike : alike + _STRIDE] != b"":
+            alike += _STRIDE
+        pairs = itertools.zip_longest(expected[alike:], found[alike:])
         # Nothing and nothing differ, too: an empty message that was not sent.
         at, (sent, received) = next(
             ((at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1]), (0, (None, None))
         )
-        return EchoMismatch(self.received + at, sent, received)
+        return EchoMismatch(self.received + alike + at, sent, received)

@@ -13,6 +13,7 @@ from echokit.net.connection import Connection
 from echokit.net.handler import End, Ending
 from echokit.net.listen import bind_listeners
 from echokit.net.reactor import READ, Reactor
+from echokit.net.segment import Segmentation, Segments
 from echokit.observe.observer import Observer
 
 __all__ = ["EchoServer"]
@@ -51,6 +52,7 @@ class EchoServer:
         framing: How messages stand on the wire.
         backlog: How many connections may wait to be accepted.
         drain_timeout: How long `stop` lets connections finish, in seconds.
+        segmentation: How what is sent is cut into pieces on purpose; None leaves it to the system.
         observer: Is told what happens.
 
     Attributes:
@@ -72,6 +74,7 @@ class EchoServer:
         framing: Framing | None = None,
         backlog: int = 4096,
         drain_timeout: float = 5.0,
+        segmentation: Segmentation | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._host = host
@@ -81,9 +84,13 @@ class EchoServer:
         # Telling of every message costs something even if nobody listens: None if nobody does.
         overridden = type(self._observer).received is not Observer.received
         self._tell_received = self._observer.received if overridden else None
+        self._segmentation = segmentation
+        self._accepted = 0
         self._connections: set[Connection] = set()
         self._drain_timeout = drain_timeout
+        # Counted where it is asked for, from any thread; begun in the thread that serves.
         self._stops = 0
+        self._draining = False
         # How much had moved on each connection at the last look, while draining.
         self._moved: dict[Connection, tuple[int, int]] = {}
         self._cut = 0
@@ -184,9 +191,17 @@ class EchoServer:
     def _open(self, sock: socket.socket, peer: Address) -> None:
         """Begin to serve a client."""
         sock.setblocking(False)
+        segments = Segments(self._segmentation, self._accepted) if self._segmentation else None
+        self._accepted += 1
         try:
             connection = Connection(
-                self._reactor, sock, peer, self._framing, self._chunk_size, self
+                self._reactor,
+                sock,
+                peer,
+                self._framing,
+                self._chunk_size,
+                self,
+                segments=segments,
             )
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
             sock.close()
@@ -201,7 +216,7 @@ class EchoServer:
         self._reactor.discard(listener.fileno())
 
         def go_on() -> None:
-            if not self._stops:
+            if not self._draining:
                 self._listen_to(listener)
 
         self._reactor.call_later(_SHORTAGE_PAUSE, go_on)
@@ -246,7 +261,7 @@ class EchoServer:
         self._observer.ended(peer, end)
         if self._connections:
             return
-        if self._stops:
+        if self._draining:
             self._reactor.stop()
         else:
             self._observer.waiting()
@@ -259,6 +274,7 @@ class EchoServer:
             # Those in the queue have connected, and may have sent something.
             while self._accept(sock):
                 pass
+        self._draining = True
         self._stop_listening()
         if not self._connections:
             self._reactor.stop()

@@ -20,6 +20,9 @@ from echokit.cli.options import (
     Ipv4,
     Ipv6,
     Port,
+    Seed,
+    Segment,
+    SegmentDelay,
     Timeout,
     effective_with_origins,
     errors_in_json,
@@ -55,6 +58,9 @@ def show(
     family: Family = None,
     chunk_size: ChunkSize = None,
     framing: FramingName = None,
+    segment: Segment = None,
+    segment_delay: SegmentDelay = None,
+    seed: Seed = None,
     backlog: Backlog = None,
     drain_timeout: DrainTimeout = None,
     connect_timeout: ConnectTimeout = None,
@@ -114,8 +120,10 @@ def _written(value: Any, metadata: list[Any]) -> str:
         return format_size(value)
     if any(isinstance(item, Duration) for item in metadata):
         return format_duration(value)
-    if isinstance(value, int):
-        return str(value).lower()
+    if value is None or isinstance(value, int):
+        return json.dumps(value)
+    if isinstance(value, tuple):
+        return json.dumps(list(value))
     text = str(value)
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", text) and text.lower() not in _YAML_WORDS
     return text if plain else f'"{"".join(map(_quoted, text))}"'

@@ -4,6 +4,7 @@ Each is read as text and checked with the file's own rules, so that a flag, a va
 take the same values and give the same errors.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from echokit.cli.ending import exit_code, lines
 if TYPE_CHECKING:
     from echokit.config import Config, Override
     from echokit.config.document import Key
+    from echokit.net.segment import Segmentation
 
 __all__ = [
     "Backlog",
@@ -29,10 +31,14 @@ __all__ = [
     "Ipv4",
     "Ipv6",
     "Port",
+    "Seed",
+    "Segment",
+    "SegmentDelay",
     "Timeout",
     "effective",
     "effective_with_origins",
     "errors_in_json",
+    "segmentation",
 ]
 
 ConfigFile = Annotated[
@@ -103,6 +109,29 @@ Timeout = Annotated[
     ),
 ]  # fmt: skip
 
+Segment = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_SEGMENT", metavar="N[,N...]|random|joined",
+        help="Cut what is sent on purpose, for those who test a parser: pieces of these sizes,"
+        " over and over; or at random; or joined.",
+    ),
+]  # fmt: skip
+SegmentDelay = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_SEGMENT_DELAY", metavar="TIME",
+        help="The pause between two pieces; joined: how long is gathered. Default: none.",
+    ),
+]  # fmt: skip
+Seed = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_SEED", metavar="N",
+        help="What random cuts come from; without it one is drawn, and told on stderr.",
+    ),
+]  # fmt: skip
+
 
 def _complete_framing(incomplete: str) -> list[str]:
     from echokit.framing.registry import framing_names
@@ -126,6 +155,9 @@ _KEYS: dict[str, "Key"] = {
     "family": ("family",),
     "chunk_size": ("chunk_size",),
     "framing": ("framing",),
+    "segment": ("segment",),
+    "segment_delay": ("segment_delay",),
+    "seed": ("seed",),
     "backlog": ("server", "backlog"),
     "drain_timeout": ("server", "drain_timeout"),
     "connect_timeout": ("client", "connect_timeout"),
@@ -188,6 +220,14 @@ def _origin(ctx: typer.Context, name: str) -> str:
     if source is not None and source.name == "ENVIRONMENT":
         return f"ECHOKIT_{name.upper()}"
     return f"--{name.replace('_', '-')}"
+
+
+def segmentation(settings: "Config") -> "Segmentation | None":
+    """How what is sent is cut; if at random, the seed is told, so that it can be given again."""
+    found = settings.segmentation
+    if found is not None and found.how == "random":
+        print(f"echokit: what is sent is cut at random, from --seed {found.seed}", file=sys.stderr)
+    return found
 
 
 @contextmanager

@@ -20,9 +20,13 @@ from echokit.cli.options import (
     Ipv4,
     Ipv6,
     Port,
+    Seed,
+    Segment,
+    SegmentDelay,
     Timeout,
     effective,
     errors_in_json,
+    segmentation,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +66,9 @@ def send(
     family: Family = None,
     chunk_size: ChunkSize = None,
     framing: FramingName = None,
+    segment: Segment = None,
+    segment_delay: SegmentDelay = None,
+    seed: Seed = None,
     file: Annotated[
         Path | None, typer.Option("--file", "-f", metavar="PATH", help="Send this file.")
     ] = None,
@@ -217,6 +224,7 @@ def _exchange(settings: "Config", source: "Source", window: int) -> None:
         framing=settings.framing,
         connect_timeout=settings.client.connect_timeout,
         timeout=settings.client.timeout,
+        segmentation=segmentation(settings),
         observer=observer,
     ) as client:
         progress = _Progress(sys.stderr) if output in ("raw", "quiet") else None

@@ -19,8 +19,12 @@ from echokit.cli.options import (
     Ipv4,
     Ipv6,
     Port,
+    Seed,
+    Segment,
+    SegmentDelay,
     effective,
     errors_in_json,
+    segmentation,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +51,9 @@ def serve(
     family: Family = None,
     chunk_size: ChunkSize = None,
     framing: FramingName = None,
+    segment: Segment = None,
+    segment_delay: SegmentDelay = None,
+    seed: Seed = None,
     output: Annotated[
         str | None,
         typer.Option(
@@ -79,6 +86,7 @@ def serve(
             framing=settings.framing,
             backlog=settings.server.backlog,
             drain_timeout=settings.server.drain_timeout,
+            segmentation=segmentation(settings),
             observer=_observer(settings.server.output),
         )
         # Before the first line is printed: whoever reads it may signal at once.

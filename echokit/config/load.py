@@ -108,7 +108,7 @@ def _apply(override: Override, values: dict[str, Any], origins: dict[Key, str]) 
         section = inner
     last = str(override.key[-1])
     value: Any = override.text
-    if override.key in {("port",), ("server", "backlog")} and _is_number(override.text):
+    if override.key in {("port",), ("seed",), ("server", "backlog")} and _is_number(override.text):
         value = int(override.text)
     if override.key == ("framing",):
         # The file's options stay if it is the same framing, and belong to another if it is not.
@@ -171,6 +171,9 @@ class _Problems:
         text = self._unknown(key) if unknown else self._wrong(key, entry)
         if key in self._overrides:
             return f"{self._overrides[key]}: {text}"
+        if key[:1] == ("framing",) and ("framing",) in self._overrides:
+            # Another framing than the file's: its section there says nothing of it.
+            return f"{self._overrides[('framing',)]}: {'.'.join(map(str, key))}: {text}"
         dotted = ".".join(str(part) for part in key)
         place = self._document.place(key, of_key=unknown)
         return ": ".join(part for part in (place, dotted, text) if part)

@@ -1,5 +1,7 @@
 """The config: what a file, the variables and the flags together may say."""
 
+import re
+import secrets
 import socket
 from typing import Annotated, Any, Literal
 
@@ -21,6 +23,7 @@ from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
 from echokit.framing.registry import make_framing
 from echokit.net.address import host_problem
+from echokit.net.segment import JOINED, RANDOM, Segmentation
 from echokit.units import Duration, Size
 
 __all__ = ["ClientSettings", "Config", "ServerSettings"]
@@ -70,6 +73,38 @@ def _framing_schema() -> dict[str, Any]:
     }
     schemas = [framing.model_json_schema() | {"required": ["type"]} for framing in built_in]
     return {"anyOf": [{"type": "string", "examples": names}, *schemas, plugin]}
+
+
+_LARGEST_SEGMENT = 16 << 20
+_SEGMENT_SCHEMA = {
+    "anyOf": [
+        {"type": "null"},
+        {"type": "integer", "minimum": 1, "maximum": _LARGEST_SEGMENT},
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "integer", "minimum": 1, "maximum": _LARGEST_SEGMENT},
+        },
+        {"enum": [RANDOM, JOINED]},
+    ]
+}
+
+
+def _read_segment(value: Any) -> Any:
+    """The sizes of the pieces as a tuple; a flag has them as text, `1,3,7`."""
+    if value is None or value in (RANDOM, JOINED):
+        return value
+    sizes = value
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,9}(,-?[0-9]{1,9})*", value, re.ASCII):
+        sizes = [int(size) for size in value.split(",")]
+    elif isinstance(value, int):
+        sizes = [value]
+    whole = isinstance(sizes, list | tuple) and all(type(size) is int for size in sizes)
+    if not whole or not sizes or not all(1 <= size <= _LARGEST_SEGMENT for size in sizes):
+        raise PydanticCustomError(
+            "segment", "should be a size of 1 to 16777216, a list of them, 'random' or 'joined'"
+        )
+    return tuple(sizes)
 
 
 class _Section(BaseModel):
@@ -125,6 +160,21 @@ class Config(_Section):
         BeforeValidator(_read_framing),
         WithJsonSchema(_framing_schema()),
     ] = Field(Raw(), description="How messages stand on the wire.")
+    segment: Annotated[
+        tuple[int, ...] | str | None,
+        BeforeValidator(_read_segment),
+        WithJsonSchema(_SEGMENT_SCHEMA),
+    ] = Field(
+        None,
+        description="Cut what is sent on purpose: sizes of the pieces, over and over, or 'random',"
+        " or 'joined'.",
+    )
+    segment_delay: Annotated[float, Duration(0, 3600)] = Field(
+        0.0, description="The pause between two pieces (joined: how long is gathered)."
+    )
+    seed: int | None = Field(
+        None, ge=0, lt=1 << 64, description="What random cuts come from; drawn anew if not given."
+    )
     server: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()
 
@@ -132,3 +182,11 @@ class Config(_Section):
     def address_family(self) -> socket.AddressFamily:
         """`family` as the socket module knows it."""
         return socket.AddressFamily[self.family]
+
+    @property
+    def segmentation(self) -> Segmentation | None:
+        """How what is sent is cut, if it is; with a new seed each time, if none is given."""
+        if self.segment is None:
+            return None
+        seed = secrets.randbelow(1 << 32) if self.seed is None else self.seed
+        return Segmentation(self.segment, self.segment_delay, seed)

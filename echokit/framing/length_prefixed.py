@@ -16,7 +16,6 @@ for the body; and the body's buffer grows with the bytes that come, not with tho
 
 import io
 import struct
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -29,7 +28,11 @@ from echokit.units import Size
 __all__ = ["LengthPrefixed"]
 
 _DEFAULT_LIMIT = 16 << 20
-_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_HEADERS = {
+    (order, size): struct.Struct(sign + code)
+    for order, sign in (("big", ">"), ("little", "<"))
+    for size, code in ((1, "B"), (2, "H"), (4, "I"), (8, "Q"))
+}
 
 
 class LengthPrefixedDecoder:
@@ -164,11 +167,9 @@ class LengthPrefixed(Framing):
             )
         return value
 
-    @cached_property
+    @property
     def _header(self) -> struct.Struct:
-        return struct.Struct(
-            ("<" if self.byte_order == "little" else ">") + _CODES[self.prefix_bytes]
-        )
+        return _HEADERS[self.byte_order, self.prefix_bytes]
 
     def decoder(self) -> LengthPrefixedDecoder:
         """A fresh decoder, for one connection."""

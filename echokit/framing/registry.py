@@ -52,7 +52,7 @@ def framing_class(name: str) -> type[Framing]:
     point = _plugin(name)
     try:
         found = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _broken(point, f"{type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Framing)):
         raise _broken(point, f"{point.value} is no subclass of echokit.Framing")

@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from echokit.errors import FramingError, IncompleteMessage, MessageTooLarge
+from echokit.errors import EchokitError, FramingError, IncompleteMessage, MessageTooLarge
 
 if TYPE_CHECKING:
     from echokit.net.connection import Connection
@@ -46,9 +46,9 @@ class End:
     @property
     def why(self) -> str | None:
         """What was wrong, in words; of an error that is not echokit's or the system's, its kind."""
-        if self.ending is Ending.ERROR and self.error is not None:
-            return f"{type(self.error).__name__}: {self.error}"
-        return None if self.error is None else str(self.error)
+        if self.error is None or isinstance(self.error, EchokitError | OSError):
+            return None if self.error is None else str(self.error)
+        return f"{type(self.error).__name__}: {self.error}"
 
 
 class Handler(Protocol):

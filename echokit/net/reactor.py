@@ -53,12 +53,15 @@ class SelectorPoller:
         self._selector.register(fd, _to_selectors(eventmask))
 
     def modify(self, fd: int, eventmask: int, /) -> None:
-        """Report other events of `fd`."""
-        self._selector.modify(fd, _to_selectors(eventmask))
+        """Report other events of `fd`; `selectors` does not know of none."""
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+        if eventmask:
+            self._selector.register(fd, _to_selectors(eventmask))
 
     def unregister(self, fd: int, /) -> None:
         """Report `fd` no more."""
-        self._selector.unregister(fd)
+        self.modify(fd, 0)
 
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
         """Wait up to `timeout` seconds (None: for ever); what is ready."""

@@ -1,9 +1,9 @@
 """Cutting what is sent into pieces, each handed to the system by itself.
 
-TCP may cut a stream anywhere, and mostly does not; so a parser that trusts its luck passes most
-tests. This makes the cuts on purpose: the same ones each time, or at random from a seed. With
-TCP_NODELAY each piece leaves by itself, but the receiver's system may join those that it finds
-together: a pause between them keeps them apart.
+TCP may cut a stream anywhere, and mostly does not: so a parser that trusts its luck passes most
+tests. This makes the cuts on purpose, the same ones each time, or at random from a seed. With
+TCP_NODELAY each piece leaves by itself, but the receiver's system joins those that it has not
+been asked for in time: a pause between them keeps them apart.
 """
 
 import itertools
@@ -11,13 +11,15 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["JOINED", "RANDOM", "Segmentation"]
+__all__ = ["JOINED", "RANDOM", "Segmentation", "Segments"]
 
 RANDOM = "random"
 JOINED = "joined"
 # Random pieces: mostly a few bytes, where headers are cut, and now and then many.
 _SMALL = 8
 _LARGE = 2048
+# How long joined output is gathered where no delay is given, in seconds.
+_GATHER = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Segmentation:
     Attributes:
         how: The sizes of the pieces in bytes, over and over; or `RANDOM`, from `seed`; or
             `JOINED`: what there is to send is gathered for `delay`, and sent in one piece.
-        delay: The pause between two pieces, in seconds; 0 is none.
+        delay: The pause between two pieces, in seconds; 0 is none (joined: 20 ms).
         seed: What the random sizes come from: the same seed, the same cuts.
     """
 
@@ -35,17 +37,43 @@ class Segmentation:
     delay: float = 0.0
     seed: int = 0
 
-    @property
-    def joins(self) -> bool:
-        """Whether it joins rather than cuts."""
-        return self.how == JOINED
+    def __str__(self) -> str:
+        how = self.how if isinstance(self.how, str) else ",".join(map(str, self.how))
+        return f"segment={how!r}, seed={self.seed}" if self.how == RANDOM else f"segment={how}"
 
-    def sizes(self, connection: int) -> Iterator[int]:
-        """The sizes of the pieces of the `connection`th connection, without end."""
-        if not isinstance(self.how, str):
-            return itertools.cycle(self.how)
-        # A generator of its own for each connection: what one meets does not depend on others.
-        return _random_sizes(random.Random(f"{self.seed}/{connection}"))  # noqa: S311 - no secret
+
+class Segments:
+    """The pieces of what one connection sends.
+
+    Attributes:
+        joins: Whether it joins rather than cuts.
+        delay: The pause after a piece, in seconds.
+        left: How many bytes the piece that is being sent still takes.
+    """
+
+    __slots__ = ("_sizes", "delay", "joins", "left")
+
+    def __init__(self, segmentation: Segmentation, connection: int) -> None:
+        self.joins = segmentation.how == JOINED
+        self.delay = segmentation.delay or (_GATHER if self.joins else 0.0)
+        self._sizes = _sizes(segmentation, connection)
+        self.left = next(self._sizes)
+
+    def sent(self, size: int) -> bool:
+        """Note that `size` bytes, at most `left`, have left; whether that ended the piece."""
+        self.left -= size
+        if self.left:
+            return False
+        self.left = next(self._sizes)
+        return True
+
+
+def _sizes(segmentation: Segmentation, connection: int) -> Iterator[int]:
+    if not isinstance(segmentation.how, str):
+        return itertools.cycle(segmentation.how)
+    # A generator of its own for each connection: what one meets does not depend on the others.
+    seed = f"{segmentation.seed}/{connection}"
+    return _random_sizes(random.Random(seed))  # noqa: S311 - nothing secret is made of it
 
 
 def _random_sizes(numbers: random.Random) -> Iterator[int]:

@@ -114,6 +114,9 @@ def echokit_server_factory(
         config = _config(request, echokit_family, settings)
         server = RunningServer(config)
         servers.append(server)
+        if server.segmentation is not None:
+            note = f"the server on {server.address} cut what it sent: {server.segmentation}"
+            request.node.stash.setdefault(_NOTES, []).append(note)
         return server
 
     yield make
@@ -148,6 +151,7 @@ def echokit_client(
         framing=config.framing,
         connect_timeout=config.client.connect_timeout,
         timeout=config.client.timeout,
+        segmentation=echokit_server.segmentation,
     )
     yield client
     client.close()
@@ -179,5 +183,8 @@ def _config(
     try:
         return from_values(values)
     except ConfigError as error:
-        problems = "\n".join(f"{request.node.nodeid}: echokit: {line}" for line in error.problems)
-        pytest.fail(problems, pytrace=False)
+        problems = error.problems
+    pytest.fail(
+        "\n".join(f"{request.node.nodeid}: echokit: {problem}" for problem in problems),
+        pytrace=False,
+    )

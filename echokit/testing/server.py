@@ -79,6 +79,7 @@ class RunningServer:
 
     Attributes:
         config: The same.
+        segmentation: How it cuts what it sends, with the seed if it does so at random.
         host: The literal that it listens on.
         port: The port that it listens on.
         address: Both, as people write it: `127.0.0.1:40000`, `[::1]:40000`.
@@ -90,6 +91,7 @@ class RunningServer:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.segmentation = config.segmentation
         self._recorder = _Recorder()
         self._failure: BaseException | None = None
         self._server = EchoServer(
@@ -100,6 +102,7 @@ class RunningServer:
             framing=config.framing,
             backlog=config.server.backlog,
             drain_timeout=config.server.drain_timeout,
+            segmentation=self.segmentation,
             observer=self._recorder,
         )
         first = self._server.addresses[0]
@@ -178,6 +181,9 @@ class RunningServer:
                     f"the server on {self.address} failed on the connection from {record.peer}: "
                     f"{end.why}"
                 ) from end.error
+
+    def __repr__(self) -> str:
+        return f"<RunningServer {self.address} {self.messages_shown()}>"
 
     def __enter__(self) -> Self:
         return self

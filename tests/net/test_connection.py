@@ -96,7 +96,7 @@ class _Stage:
         self._connection: Connection | None = None
 
     def connection(
-        self, framing: Framing | None = None, chunk_size: int = 65536, **options: bool
+        self, framing: Framing | None = None, chunk_size: int = 65536, **options: Any
     ) -> Connection:
         self._connection = Connection(
             self.reactor,

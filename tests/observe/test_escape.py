@@ -74,6 +74,7 @@ def test_a_character_and_the_byte_of_its_number_are_told_apart(code: int) -> Non
 
 @settings(max_examples=300, deadline=None)
 @given(short, short | payloads)
+@example(b"\xc2\x80", b"\x80")
 @example(b"\n", rb"\n")
 @example(b"\xff", rb"\xff")
 @example("\u2028".encode(), rb"\u2028")
