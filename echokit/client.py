@@ -18,7 +18,8 @@ from echokit.net.connection import Connection
 from echokit.net.dial import Dialed, dial
 from echokit.net.handler import End, Ending
 from echokit.net.reactor import READ, Reactor, Timer
-from echokit.net.segment import Segmentation, Segments
+from echokit.net.segment import Segmentation
+from echokit.net.segmented import open_connection
 from echokit.observe.observer import Observer
 
 __all__ = ["WINDOW", "EchoClient"]
@@ -77,7 +78,7 @@ class EchoClient:
             self._observer.connected(self.dialed)
             self._reactor = Reactor()
             undo.callback(self._reactor.close)
-            self._connection = Connection(
+            self._connection = open_connection(
                 self._reactor,
                 self.dialed.sock,
                 self.dialed.address,
@@ -85,7 +86,7 @@ class EchoClient:
                 chunk_size,
                 self,
                 full_duplex=True,
-                segments=Segments(segmentation, 0) if segmentation else None,
+                segmentation=segmentation,
             )
             undo.pop_all()
         self._outstanding = Outstanding(stream=self._framing.transparent)

@@ -13,7 +13,8 @@ from echokit.net.connection import Connection
 from echokit.net.handler import End, Ending
 from echokit.net.listen import bind_listeners
 from echokit.net.reactor import READ, Reactor
-from echokit.net.segment import Segmentation, Segments
+from echokit.net.segment import Segmentation
+from echokit.net.segmented import open_connection
 from echokit.observe.observer import Observer
 
 __all__ = ["EchoServer"]
@@ -191,17 +192,17 @@ class EchoServer:
     def _open(self, sock: socket.socket, peer: Address) -> None:
         """Begin to serve a client."""
         sock.setblocking(False)
-        segments = Segments(self._segmentation, self._accepted) if self._segmentation else None
         self._accepted += 1
         try:
-            connection = Connection(
+            connection = open_connection(
                 self._reactor,
                 sock,
                 peer,
                 self._framing,
                 self._chunk_size,
                 self,
-                segments=segments,
+                segmentation=self._segmentation,
+                number=self._accepted,
             )
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
             sock.close()

@@ -16,23 +16,18 @@ peer has finished sends FIN, reads and drops for a bounded while, and closes the
 """
 
 import enum
-import errno
-import os
 import socket
 
 from echokit.framing.base import Decoder, Framing
 from echokit.net.address import Address
 from echokit.net.handler import End, Ending, Handler, ending_of
 from echokit.net.reactor import READ, WRITE, Reactor, Timer
-from echokit.net.segment import Segments
 
 __all__ = ["Connection"]
 
 # How much input is dropped, and for how long, after our FIN, before the close.
 LINGER_BYTES = 64 << 10
 LINGER_SECONDS = 1.0
-# How much is gathered at most where what is sent is to be joined.
-JOIN_BYTES = 1 << 20
 
 
 class _State(enum.Enum):
@@ -63,9 +58,7 @@ class Connection:
         "_linger",
         "_outgoing",
         "_outgoing_size",
-        "_pause",
         "_reactor",
-        "_segments",
         "_sock",
         "_state",
         "_unsent",
@@ -85,7 +78,6 @@ class Connection:
         handler: Handler,
         *,
         full_duplex: bool = False,
-        segments: Segments | None = None,
     ) -> None:
         self.peer = peer
         self.bytes_in = 0
@@ -99,8 +91,6 @@ class Connection:
         self._chunk_size = chunk_size
         self._handler = handler
         self._full_duplex = full_duplex
-        self._segments = segments
-        self._pause: Timer | None = None
         self._state = _OPEN
         self._end: tuple[Ending, Exception | None] = (Ending.CLEAN, None)
         # What the socket did not take; and what is to follow it, or to leave with it in one send.
@@ -135,9 +125,6 @@ class Connection:
         """The reactor's call: the socket is ready for some of `events`."""
         if events & WRITE:
             self._on_writable()
-        elif not self._interest:
-            # In a pause between two pieces nothing is asked for, and a reset comes unasked.
-            self._lose(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
         if not (events & ~WRITE and self._interest & READ):
             return
         try:
@@ -229,25 +216,18 @@ class Connection:
             if type(data) is not bytes:
                 kind = type(self._framing).__name__
                 raise TypeError(f"{kind}.encode returned {type(data).__name__}, not bytes")
-        joins = self._segments is not None and self._segments.joins
-        if self._outgoing is None and self._unsent is None and not joins:
+        if self._outgoing is None and self._unsent is None:
             self._transmit(data)
             return
         if self._outgoing is None:
             self._outgoing = []
         self._outgoing.append(data)
         self._outgoing_size += len(data)
-        if self._outgoing_size >= (JOIN_BYTES if joins else self._chunk_size):
-            self._flush(joined=True)
-        elif joins:
+        if self._outgoing_size >= self._chunk_size:
             self._flush()
 
-    def _flush(self, *, joined: bool = False) -> None:
-        """Send what has gathered, in one piece; where pieces are to be joined, only if they are."""
-        if self._segments is not None and self._segments.joins and not joined:
-            if self._outgoing and self._pause is None:
-                self._pause = self._reactor.call_later(self._segments.delay, self._go_on)
-            return
+    def _flush(self) -> None:
+        """Send what has gathered, in one piece."""
         outgoing = self._outgoing
         if self._unsent is None and outgoing is not None:
             self._outgoing = None
@@ -257,11 +237,6 @@ class Connection:
 
     def _transmit(self, data: bytes) -> None:
         if self._state is _CLOSED:
-            return
-        if self._segments is not None and not self._segments.joins:
-            # Piece by piece, each in a turn of its own.
-            self._unsent = memoryview(data) if data else None
-            self._watch()
             return
         try:
             sent = self._sock.send(data)
@@ -278,17 +253,14 @@ class Connection:
     def _on_writable(self) -> None:
         if self._unsent is None:
             return
-        cut = self._segments if self._segments is not None and not self._segments.joins else None
         try:
-            sent = self._sock.send(self._unsent if cut is None else self._unsent[: cut.left])
+            sent = self._send_piece(self._unsent)
         except BlockingIOError:
             return
         except OSError as error:
             self._lose(error)
             return
         self.bytes_out += sent
-        if cut is not None and cut.sent(sent) and cut.delay:
-            self._pause = self._reactor.call_later(cut.delay, self._go_on)
         if sent < len(self._unsent):
             self._unsent = self._unsent[sent:]
             self._watch()
@@ -304,18 +276,19 @@ class Connection:
             self._conclude()
         self._watch()
 
-    def _go_on(self) -> None:
-        """The pause between two pieces is over."""
-        self._pause = None
-        if self._segments is not None and self._segments.joins:
-            self._flush(joined=True)
-        self._watch()
+    def _send_piece(self, unsent: memoryview) -> int:
+        """Give the socket what waits; how much it took."""
+        return self._sock.send(unsent)
+
+    def _may_write(self) -> bool:
+        """Whether something waits for the socket to take it."""
+        return self._unsent is not None
 
     def _watch(self) -> None:
         """Ask the reactor for what is wanted now, if it is not what it is asked for."""
         if self._state is _CLOSED:
             return
-        wanted = WRITE if self._unsent is not None and self._pause is None else 0
+        wanted = WRITE if self._may_write() else 0
         if self._state is _OPEN:
             reading = not self._eof and self._keeps_up()
         else:
@@ -337,7 +310,7 @@ class Connection:
 
     def finish(self, ending: Ending = Ending.CLEAN, error: Exception | None = None) -> None:
         """End in good order: send what is owed, then FIN, read on a little, close."""
-        self._flush(joined=True)
+        self._flush()
         if self._state is not _OPEN:
             return
         self._state = _FINISHING
@@ -385,9 +358,8 @@ class Connection:
         if self._state is _CLOSED:
             return
         self._state = _CLOSED
-        for timer in (self._linger, self._pause):
-            if timer is not None:
-                timer.cancel()
+        if self._linger is not None:
+            self._linger.cancel()
         self._unsent = None
         self._outgoing = None
         self._reactor.remove(self._sock.fileno())

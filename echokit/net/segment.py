@@ -46,16 +46,14 @@ class Segments:
     """The pieces of what one connection sends.
 
     Attributes:
-        joins: Whether it joins rather than cuts.
         delay: The pause after a piece, in seconds.
         left: How many bytes the piece that is being sent still takes.
     """
 
-    __slots__ = ("_sizes", "delay", "joins", "left")
+    __slots__ = ("_sizes", "delay", "left")
 
     def __init__(self, segmentation: Segmentation, connection: int) -> None:
-        self.joins = segmentation.how == JOINED
-        self.delay = segmentation.delay or (_GATHER if self.joins else 0.0)
+        self.delay = segmentation.delay or (_GATHER if segmentation.how == JOINED else 0.0)
         self._sizes = _sizes(segmentation, connection)
         self.left = next(self._sizes)
 

@@ -12,15 +12,15 @@ import pytest
 import echokit
 from tests.cli.processes import COMMAND, Done, environment, run, start
 
+SHARED = "CONFIG HOST PORT FAMILY CHUNK_SIZE FRAMING SEGMENT SEGMENT_DELAY SEED"
 COMMANDS = {
-    "serve": "CONFIG HOST PORT FAMILY CHUNK_SIZE FRAMING OUTPUT BACKLOG DRAIN_TIMEOUT",
-    "send": "CONFIG HOST PORT FAMILY CHUNK_SIZE FRAMING OUTPUT CONNECT_TIMEOUT TIMEOUT",
+    "serve": f"{SHARED} OUTPUT BACKLOG DRAIN_TIMEOUT",
+    "send": f"{SHARED} OUTPUT CONNECT_TIMEOUT TIMEOUT",
     "demo": "",
     "framings": "",
     "config": "",
     "config check": "",
-    "config show": "CONFIG HOST PORT FAMILY CHUNK_SIZE FRAMING BACKLOG DRAIN_TIMEOUT"
-    " CONNECT_TIMEOUT TIMEOUT",
+    "config show": f"{SHARED} BACKLOG DRAIN_TIMEOUT CONNECT_TIMEOUT TIMEOUT",
     "config schema": "",
     "": "DEBUG",
 }
@@ -110,6 +110,9 @@ WRONG = {
     "ECHOKIT_FAMILY": "ipv5",
     "ECHOKIT_CHUNK_SIZE": "0",
     "ECHOKIT_FRAMING": "rwa",
+    "ECHOKIT_SEGMENT": "0",
+    "ECHOKIT_SEGMENT_DELAY": "soon",
+    "ECHOKIT_SEED": "seven",
     "ECHOKIT_OUTPUT": "loud",
 }
 

@@ -167,7 +167,7 @@ def test_in_toml_a_problem_is_told_with_its_key(tmp_path: Path, text: str, probl
         (
             "walrus: 7",
             "1:1: walrus: unknown key; known here: host, port, family, chunk_size, framing,"
-            " server, client",
+            " segment, segment_delay, seed, server, client",
         ),
         ("server:\n  baklog: 5", "2:3: server.baklog: unknown key; did you mean 'backlog'?"),
         ("client: {timeuot: 5s}", "1:10: client.timeuot: unknown key; did you mean 'timeout'?"),

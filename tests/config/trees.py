@@ -43,7 +43,7 @@ def _toml(value: Any) -> str:
     if isinstance(value, str):
         # JSON's escapes are TOML's, but for DEL, which TOML wants escaped too.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_toml(key)} = {_toml(item)}' for key, item in value.items())}}}"
@@ -83,6 +83,11 @@ configs: st.SearchStrategy[Config] = st.builds(
     family=st.sampled_from(["AF_UNSPEC", "AF_INET", "AF_INET6", "any", "ipv4", "ipv6"]),
     chunk_size=st.integers(1, 16 << 20) | st.sampled_from(["1", "64k", "16MiB", "2MB"]),
     framing=_framings,
+    segment=st.none()
+    | st.sampled_from(["random", "joined", "1,3", 7])
+    | st.lists(st.integers(1, 16 << 20), min_size=1, max_size=4),
+    segment_delay=st.floats(0, 3600) | st.sampled_from([0, "1ms"]),
+    seed=st.none() | st.integers(0, (1 << 63) - 1),
     server=st.fixed_dictionaries(
         {
             "output": st.sampled_from(["transcript", "json", "quiet"]),
@@ -112,6 +117,7 @@ _leaves: st.SearchStrategy[Any] = st.one_of(
 _words = st.sampled_from(
     [
         *("host", "port", "family", "chunk_size", "framing", "server", "client", "type", "output"),
+        *("segment", "segment_delay", "seed"),
         *("prefix_bytes", "byte_order", "max_message", "delimiter", "backlog", "timeout", "prot"),
     ]
 )
@@ -140,6 +146,9 @@ trees: st.SearchStrategy[Any] = st.one_of(
                 st.sampled_from(["raw", "length-prefixed", "delimited"]),
                 _options,
             ),
+            "segment": _anything,
+            "segment_delay": _leaves,
+            "seed": _leaves,
             "server": _anything | _options,
             "client": _anything | _options,
         },
