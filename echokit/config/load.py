@@ -58,6 +58,9 @@ def load_with_origins(
     document = read_document(Path(path)) if path is not None else Document("")
     values = copy.deepcopy(document.values)
     origins = {key: document.place(key) for key in _leaves(values)}
+    if ("framing",) in origins:
+        # A framing by its name alone is that framing's type.
+        origins[("framing", "type")] = origins.pop(("framing",))
     for override in overrides:
         _apply(override, values, origins)
     config = _validated(document, values, {o.key: o.origin for o in overrides})

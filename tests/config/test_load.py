@@ -484,3 +484,9 @@ def _config_or_error(file: Path, text: str) -> None:
         assert all(problem.startswith(str(file)) for problem in error.problems)  # noqa: PT017
     else:
         assert isinstance(config, Config)
+
+
+def test_a_framing_by_its_name_alone_comes_from_where_the_name_stands(tmp_path: Path) -> None:
+    file = _file(tmp_path, "port: 7\nframing: delimited\n")
+    _, origins = load_with_origins(file)
+    assert origins[("framing", "type")] == f"{file}:2:10"
