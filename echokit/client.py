@@ -97,6 +97,7 @@ class EchoClient:
         self._received: Callable[[bytes], object] | None = None
         self._window = 0
         self._failure: Exception | None = None
+        self._refused: Exception | None = None
         self._finishing = False
         # When something last moved, and how much had by then.
         self._moved_at = 0.0
@@ -138,14 +139,28 @@ class EchoClient:
             EchoIncomplete: The server closed, reset or was silent before all had come back.
             FramingError: The framing cannot carry a message, or what came breaks it.
         """
+        if self._outstanding.waiting:
+            # An exchange that was broken off has left something to come back: not to this one.
+            self._go(Messages([]), None, 0)
         began = self._reactor.clock()
         before = (self._outstanding.messages, self._outstanding.sent)
-        self._source, self._exhausted = source, False
+        self._go(source, received, window)
+        if self._refused is not None:
+            raise self._refused
+        return Exchange(
+            self._outstanding.messages - before[0],
+            self._outstanding.sent - before[1],
+            self._reactor.clock() - began,
+        )
+
+    def _go(self, source: Source, received: Callable[[bytes], object] | None, window: int) -> None:
+        """Send all of `source`, and wait until everything that was sent has come back."""
+        self._source, self._exhausted, self._refused = source, False, None
         self._received, self._window = received, window
         try:
             if self._connection.closed:
                 self._fail("the connection had ended")
-            self._moved_at = began
+            self._moved_at = self._reactor.clock()
             self._look_for_silence()
             self._pull()
             self._run()
@@ -153,17 +168,13 @@ class EchoClient:
             self._unwatch()
             if self._look is not None:
                 self._look.cancel()
-        return Exchange(
-            self._outstanding.messages - before[0],
-            self._outstanding.sent - before[1],
-            self._reactor.clock() - began,
-        )
 
     def finish(self) -> None:
         """Say that no more will come, wait a little for the server to say so too, and close.
 
         Raises:
             EchoMismatch: The server sent more than had been sent to it.
+            FramingError: The same, and it was no whole message.
         """
         self._tell_closing()
         self._finishing = True
@@ -257,10 +268,11 @@ class EchoClient:
             self._outstanding.add(message)
             try:
                 self._connection.send(message)
-            except Exception:
-                # The framing cannot carry it: it has not left, and will not come back.
+            except Exception as error:  # noqa: BLE001 - a plugin's encode may raise anything
+                # It has not left, and will not come back. What left before it still does.
                 self._outstanding.take_back(message)
-                raise
+                self._exhausted, self._refused = True, error
+                return
 
     # What the connection meets.
 
@@ -296,7 +308,7 @@ class EchoClient:
         if self._finishing and isinstance(end.error, OSError):
             # All had come back: how the server leaves is its own affair.
             return
-        if end.ending is Ending.TRUNCATED:
+        if end.ending is Ending.TRUNCATED and self._outstanding.waiting:
             self._fail("the server closed the connection", end.error)
         elif isinstance(end.error, OSError):
             self._fail(reason(end.error), end.error)

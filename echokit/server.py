@@ -34,9 +34,9 @@ _GONE = tuple(
 )  # fmt: skip
 _SHORTAGE_PAUSE = 0.1
 _SHORTAGE_WORD_EVERY = 1.0
-# While draining: a connection on which nothing has moved for this long has nothing more in
-# flight, and is ended.
-_QUIET = 0.2
+# While draining: a connection on which nothing has moved for this long, in seconds, has nothing
+# more in flight, and is ended. Longer than a lost segment takes to come again (Linux: 0.2 s).
+_QUIET = 0.5
 
 
 class EchoServer:
@@ -88,6 +88,7 @@ class EchoServer:
         self._segmentation = segmentation
         self._accepted = 0
         self._connections: set[Connection] = set()
+        self._backlog = backlog
         self._drain_timeout = drain_timeout
         # Counted where it is asked for, from any thread; begun in the thread that serves.
         self._stops = 0
@@ -102,7 +103,11 @@ class EchoServer:
         self._listeners = bind_listeners(host, port, family, backlog=backlog)
         self.addresses = self._listeners.addresses
         self.port = self._listeners.port
-        self._reactor = Reactor()
+        try:
+            self._reactor = Reactor()
+        except BaseException:
+            self._listeners.close()
+            raise
         for sock in self._listeners.sockets:
             self._listen_to(sock)
 
@@ -123,6 +128,11 @@ class EchoServer:
         finally:
             self.close()
         return self._cut
+
+    @property
+    def wakeup_fd(self) -> int:
+        """What `signal.set_wakeup_fd` takes, so that a signal ends the wait for events at once."""
+        return self._reactor.wakeup_fd
 
     def stop(self) -> None:
         """Accept no more, finish what is owed, let `serve` return. A second call cuts what is left.
@@ -272,9 +282,11 @@ class EchoServer:
     def _drain(self) -> None:
         """Accept no more, and let every connection finish what is in flight."""
         for sock in self._listeners.sockets:
-            # Those in the queue have connected, and may have sent something.
-            while self._accept(sock):
-                pass
+            # Those in the queue have connected, and may have sent something. Not more than it
+            # holds: a storm of new ones must not keep the server from stopping.
+            for _ in range(self._backlog // _ACCEPT_BATCH + 1):
+                if not self._accept(sock):
+                    break
         self._draining = True
         self._stop_listening()
         if not self._connections:
@@ -285,13 +297,18 @@ class EchoServer:
         self._end_quiet_ones()
 
     def _end_quiet_ones(self) -> None:
-        """End the connections on which nothing has moved since the last look."""
+        """End the connections on which nothing has moved since the last look.
+
+        One that is amid a message is ended too, as truncated, and counts as cut: that message is
+        not coming back.
+        """
         for connection in list(self._connections):
             moved = (connection.bytes_in, connection.bytes_out)
             if self._moved.get(connection) == moved and not connection.sending:
-                connection.finish(Ending.DRAINED)
+                self._cut += not connection.drain()
             self._moved[connection] = moved
-        self._reactor.call_later(_QUIET, self._end_quiet_ones)
+        quiet = min(_QUIET, self._drain_timeout / 2)
+        self._reactor.call_later(quiet, self._end_quiet_ones)
 
     def _cut_all(self) -> None:
         for connection in list(self._connections):

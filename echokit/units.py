@@ -70,6 +70,8 @@ def format_duration(seconds: float) -> str:
     """`seconds` exactly, in the unit that reads best: 250ms, 5s, 1m30s."""
     if seconds >= 60 and seconds == int(seconds):  # noqa: PLR2004 - a minute has 60 seconds
         minutes, rest = divmod(int(seconds), 60)
+        if not rest and minutes % 60 == 0:
+            return f"{minutes // 60}h"
         return f"{minutes}m{rest}s" if rest else f"{minutes}m"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         text = f"{seconds / size:.6g}{unit}"

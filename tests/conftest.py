@@ -15,10 +15,6 @@ FAMILIES = {"ipv4": (socket.AF_INET, "127.0.0.1"), "ipv6": (socket.AF_INET6, "::
 AVAILABLE = dict(loopback_families())
 
 
-# A distribution of its own, whose tests run where it is installed.
-collect_ignore = ["plugin_example"]
-
-
 @pytest.fixture
 def family(echokit_family: socket.AddressFamily) -> socket.AddressFamily:
     """Each address family in turn."""

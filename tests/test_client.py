@@ -30,7 +30,7 @@ from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
 from echokit.net.dial import Dialed
 from echokit.observe.observer import Observer
-from echokit.server import EchoServer
+from echokit.testing import RunningServer
 
 FRAMINGS: list[Framing] = [Raw(), LengthPrefixed(), Delimited()]
 every_framing = pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing: framing.type)
@@ -39,6 +39,7 @@ every_framing = pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing:
 PATIENCE = 10.0
 
 Script = Callable[[socket.socket], None]
+MakeServer = Callable[..., RunningServer]
 
 
 @contextlib.contextmanager
@@ -123,25 +124,25 @@ class _Recorder(Observer):
 
 @every_framing
 @pytest.mark.parametrize("chunk_size", [1, 7, 16, 65536])
-def test_what_is_sent_comes_back(host: str, framing: Framing, chunk_size: int) -> None:
+def test_what_is_sent_comes_back(
+    host: str, echokit_server_factory: MakeServer, framing: Framing, chunk_size: int
+) -> None:
     size = 300_000 if chunk_size == 65536 else 2000
     messages = [b"a", bytes(range(256)).replace(b"\n", b"") * (size // 255), b"\x00\xff"]
-    with (
-        EchoServer(host, 0, framing=framing, chunk_size=chunk_size) as server,
-        EchoClient(host, server.port, framing=framing, chunk_size=chunk_size) as client,
-    ):
+    server = echokit_server_factory(framing=framing, chunk_size=chunk_size)
+    with EchoClient(host, server.port, framing=framing, chunk_size=chunk_size) as client:
         for message in messages:
             assert client.echo(message) == message
 
 
 @every_framing
-def test_an_exchange_hands_out_what_came_back_and_counts_it(host: str, framing: Framing) -> None:
+def test_an_exchange_hands_out_what_came_back_and_counts_it(
+    host: str, echokit_server_factory: MakeServer, framing: Framing
+) -> None:
     messages = [b"%d" % number for number in range(1000)]
     back: list[bytes] = []
-    with (
-        EchoServer(host, 0, framing=framing, chunk_size=4096) as server,
-        EchoClient(host, server.port, framing=framing, chunk_size=4096) as client,
-    ):
+    server = echokit_server_factory(framing=framing, chunk_size=4096)
+    with EchoClient(host, server.port, framing=framing, chunk_size=4096) as client:
         began = time.monotonic()
         done = client.exchange(Messages(messages), back.append)
         took = time.monotonic() - began
@@ -156,29 +157,26 @@ def test_an_exchange_hands_out_what_came_back_and_counts_it(host: str, framing: 
 
 
 @every_framing
-def test_an_empty_message_can_be_sent(host: str, framing: Framing) -> None:
-    with (
-        EchoServer(host, 0, framing=framing) as server,
-        EchoClient(host, server.port, framing=framing) as client,
-    ):
+def test_an_empty_message_can_be_sent(
+    host: str, echokit_server_factory: MakeServer, framing: Framing
+) -> None:
+    server = echokit_server_factory(framing=framing)
+    with EchoClient(host, server.port, framing=framing) as client:
         assert client.echo(b"") == b""
         assert client.echo(b"after") == b"after"
         assert client.exchange(Messages([])).messages == 0
 
 
-def test_the_client_tells_its_way(host: str) -> None:
+def test_the_client_tells_its_way(host: str, echokit_server_factory: MakeServer) -> None:
     recorder = _Recorder()
-    with (
-        EchoServer(host, 0, framing=LengthPrefixed()) as server,
-        EchoClient(host, server.port, framing=LengthPrefixed(), observer=recorder) as client,
-    ):
+    server = echokit_server_factory(framing=LengthPrefixed())
+    with EchoClient(host, server.port, framing=LengthPrefixed(), observer=recorder) as client:
         client.echo(b"one")
         client.echo(b"two")
-        address = server.addresses[0]
-        assert client.dialed.address == address
+        assert str(client.dialed.address) == server.address
     assert recorder.told == [
-        f"connecting {host} {address.port}",
-        f"connected {address}",
+        f"connecting {host} {server.port}",
+        f"connected {server.address}",
         "sending b'one'",
         "echoed b'one'",
         "sending b'two'",
@@ -506,7 +504,7 @@ def pipe() -> Iterator[tuple[_Pipe, int]]:
 
 
 def test_a_source_that_is_slow_is_not_the_servers_silence(
-    host: str, pipe: tuple[_Pipe, int]
+    host: str, echokit_server: RunningServer, pipe: tuple[_Pipe, int]
 ) -> None:
     source, writing = pipe
     back: list[bytes] = []
@@ -519,8 +517,7 @@ def test_a_source_that_is_slow_is_not_the_servers_silence(
         os.close(writing)
 
     with (
-        EchoServer(host, 0) as server,
-        EchoClient(host, server.port, timeout=0.1) as client,
+        EchoClient(host, echokit_server.port, timeout=0.1) as client,
         ThreadPoolExecutor(1) as threads,
     ):
         writer = threads.submit(write)
@@ -532,7 +529,9 @@ def test_a_source_that_is_slow_is_not_the_servers_silence(
     assert (done.messages, done.payload_bytes) == (2, 6)
 
 
-def test_bulk_from_a_pipe_comes_back_whole(host: str, pipe: tuple[_Pipe, int]) -> None:
+def test_bulk_from_a_pipe_comes_back_whole(
+    host: str, echokit_server_factory: MakeServer, pipe: tuple[_Pipe, int]
+) -> None:
     source, writing = pipe
     data = os.urandom(8 << 20)
     back = bytearray()
@@ -541,8 +540,8 @@ def test_bulk_from_a_pipe_comes_back_whole(host: str, pipe: tuple[_Pipe, int]) -
         with os.fdopen(writing, "wb") as out:
             out.write(data)
 
+    server = echokit_server_factory(chunk_size=65536)
     with (
-        EchoServer(host, 0, chunk_size=65536) as server,
         EchoClient(host, server.port, chunk_size=65536) as client,
         ThreadPoolExecutor(1) as threads,
     ):
@@ -552,13 +551,15 @@ def test_bulk_from_a_pipe_comes_back_whole(host: str, pipe: tuple[_Pipe, int]) -
     assert back == data
 
 
-def test_a_regular_file_is_read_without_waiting_for_it(host: str, tmp_path: Path) -> None:
+def test_a_regular_file_is_read_without_waiting_for_it(
+    host: str, echokit_server_factory: MakeServer, tmp_path: Path
+) -> None:
     path = tmp_path / "data"
     data = os.urandom(300_000)
     path.write_bytes(data)
     back = bytearray()
+    server = echokit_server_factory(chunk_size=65536)
     with (
-        EchoServer(host, 0, chunk_size=65536) as server,
         EchoClient(host, server.port, chunk_size=65536) as client,
         path.open("rb") as file,
     ):
@@ -587,15 +588,15 @@ def test_a_source_that_waits_does_not_hide_the_servers_end(
         os.close(writing)
 
 
-def test_a_source_that_raises_ends_the_exchange_and_the_next_one_is_well(host: str) -> None:
+def test_a_source_that_raises_ends_the_exchange_and_the_next_one_is_well(
+    host: str, echokit_server_factory: MakeServer
+) -> None:
     def messages() -> Iterator[bytes]:
         yield b"one"
         raise ZeroDivisionError
 
-    with (
-        EchoServer(host, 0, framing=LengthPrefixed()) as server,
-        EchoClient(host, server.port, framing=LengthPrefixed(), timeout=1) as client,
-    ):
+    server = echokit_server_factory(framing=LengthPrefixed())
+    with EchoClient(host, server.port, framing=LengthPrefixed(), timeout=1) as client:
         with pytest.raises(ZeroDivisionError):
             client.exchange(Messages(messages()))
         back: list[bytes] = []
@@ -607,13 +608,13 @@ def test_a_source_that_raises_ends_the_exchange_and_the_next_one_is_well(host: s
 
 
 @every_framing
-def test_a_window_of_nothing_sends_one_message_at_a_time(host: str, framing: Framing) -> None:
+def test_a_window_of_nothing_sends_one_message_at_a_time(
+    host: str, echokit_server_factory: MakeServer, framing: Framing
+) -> None:
     recorder = _Recorder()
     messages = [b"%d" % number for number in range(20)]
-    with (
-        EchoServer(host, 0, framing=framing) as server,
-        EchoClient(host, server.port, framing=framing, observer=recorder) as client,
-    ):
+    server = echokit_server_factory(framing=framing)
+    with EchoClient(host, server.port, framing=framing, observer=recorder) as client:
         client.exchange(Messages(messages), window=0)
     steps = [event.split()[0] for event in recorder.told]
     assert steps[2:-1] == ["sending", "echoed"] * 20
@@ -699,23 +700,20 @@ def test_an_exchange_after_an_error_raises_at_once(
                 client.echo(b"again")
 
 
-def test_an_exchange_after_the_close_raises(host: str) -> None:
-    with EchoServer(host, 0) as server:
-        client = EchoClient(host, server.port)
-        client.close()
-        client.close()
-        with pytest.raises(EchoIncomplete, match="the connection had ended"):
-            client.echo(b"again")
+def test_an_exchange_after_the_close_raises(host: str, echokit_server: RunningServer) -> None:
+    client = EchoClient(host, echokit_server.port)
+    client.close()
+    client.close()
+    with pytest.raises(EchoIncomplete, match="the connection had ended"):
+        client.echo(b"again")
 
 
 @pytest.mark.parametrize("framing", [LengthPrefixed(max_message=8), Delimited(max_message=8)])
 def test_a_message_that_the_framing_cannot_carry_is_refused_and_the_next_is_well(
-    host: str, framing: Framing
+    host: str, echokit_server_factory: MakeServer, framing: Framing
 ) -> None:
-    with (
-        EchoServer(host, 0, framing=framing) as server,
-        EchoClient(host, server.port, framing=framing, timeout=1) as client,
-    ):
+    server = echokit_server_factory(framing=framing)
+    with EchoClient(host, server.port, framing=framing, timeout=1) as client:
         with pytest.raises(MessageTooLarge):
             client.echo(b"x" * 9)
         assert client.echo(b"x" * 8) == b"x" * 8
@@ -724,12 +722,10 @@ def test_a_message_that_the_framing_cannot_carry_is_refused_and_the_next_is_well
 @pytest.mark.parametrize("framing", [LengthPrefixed(max_message=8), Delimited(max_message=8)])
 @pytest.mark.parametrize("window", [0, 1 << 20])
 def test_a_message_refused_in_the_midst_of_an_exchange_leaves_the_client_well(
-    host: str, framing: Framing, window: int
+    host: str, echokit_server_factory: MakeServer, framing: Framing, window: int
 ) -> None:
-    with (
-        EchoServer(host, 0, framing=framing, chunk_size=4096) as server,
-        EchoClient(host, server.port, framing=framing, chunk_size=4096, timeout=1) as client,
-    ):
+    server = echokit_server_factory(framing=framing, chunk_size=4096)
+    with EchoClient(host, server.port, framing=framing, chunk_size=4096, timeout=1) as client:
         with pytest.raises(MessageTooLarge):
             client.exchange(Messages([b"fine", b"x" * 9]), window=window)
         back: list[bytes] = []
@@ -737,14 +733,14 @@ def test_a_message_refused_in_the_midst_of_an_exchange_leaves_the_client_well(
         assert back[-1] == b"again"
 
 
-def test_what_the_callback_raises_ends_the_exchange(host: str) -> None:
+def test_what_the_callback_raises_ends_the_exchange(
+    host: str, echokit_server_factory: MakeServer
+) -> None:
     def raises(_message: bytes) -> None:
         raise ZeroDivisionError
 
-    with (
-        EchoServer(host, 0, framing=LengthPrefixed()) as server,
-        EchoClient(host, server.port, framing=LengthPrefixed(), timeout=1) as client,
-    ):
+    server = echokit_server_factory(framing=LengthPrefixed())
+    with EchoClient(host, server.port, framing=LengthPrefixed(), timeout=1) as client:
         with pytest.raises(ZeroDivisionError):
             client.exchange(Messages([b"one"]), raises)
         assert client.echo(b"two") == b"two"
@@ -754,7 +750,9 @@ def test_what_the_callback_raises_ends_the_exchange(host: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["connecting", "connected", "sending", "echoed", "closing"])
-def test_an_observer_that_raises_leaves_nothing_open(host: str, method: str) -> None:
+def test_an_observer_that_raises_leaves_nothing_open(
+    host: str, echokit_server: RunningServer, method: str
+) -> None:
     def raises(*_told: Any) -> None:
         raise ZeroDivisionError
 
@@ -764,8 +762,8 @@ def test_an_observer_that_raises_leaves_nothing_open(host: str, method: str) -> 
         with EchoClient(host, port, observer=kind()) as client:
             client.echo(b"hello")
 
-    with EchoServer(host, 0) as server, pytest.raises(ZeroDivisionError):
-        meet(server.port)
+    with pytest.raises(ZeroDivisionError):
+        meet(echokit_server.port)
 
 
 class _NoDecoder(Framing):

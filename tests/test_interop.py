@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,9 +17,8 @@ from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
-from echokit.net.handler import End, Ending
-from echokit.observe.observer import Observer
-from echokit.server import EchoServer
+from echokit.net.handler import Ending
+from echokit.testing import RunningServer
 
 Command = Callable[[socket.AddressFamily, str, int], list[str]]
 
@@ -48,54 +46,42 @@ def _ncat(family: socket.AddressFamily, host: str, port: int) -> list[str]:
     return [_tool("ncat"), version, host, str(port)]
 
 
-class _Ends(Observer):
-    """Notes how connections ended."""
-
-    def __init__(self) -> None:
-        self.ends: list[End] = []
-        self.told = threading.Event()
-
-    def ended(self, peer: object, end: End) -> None:
-        assert peer
-        self.ends.append(end)
-        self.told.set()
-
-
 @pytest.mark.parametrize("command", [_socat, _ncat], ids=["socat", "ncat"])
+@pytest.mark.echokit(chunk_size="64k")
 def test_ten_megabytes_and_a_half_close_come_back_whole_to_foreign_clients(
-    family: socket.AddressFamily, host: str, command: Command
+    family: socket.AddressFamily, echokit_server: RunningServer, command: Command
 ) -> None:
     data = os.urandom(BULK)
-    observer = _Ends()
-    with EchoServer(host, 0, chunk_size=65536, observer=observer) as server:
-        done = subprocess.run(
-            command(family, host, server.port),
-            input=data,
-            capture_output=True,
-            check=True,
-            timeout=30,
-        )
-        assert observer.told.wait(10)
+    done = subprocess.run(
+        command(family, echokit_server.host, echokit_server.port),
+        input=data,
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
     assert done.stdout == data
     assert done.stderr == b""
-    [end] = observer.ends
+    echokit_server.close()
+    [record] = echokit_server.connections
+    end = record.end
+    assert end is not None
     assert (end.ending, end.bytes_in, end.bytes_out) == (Ending.CLEAN, BULK, BULK)
 
 
 @pytest.mark.parametrize("command", [_socat, _ncat], ids=["socat", "ncat"])
+@pytest.mark.echokit(framing="length-prefixed", chunk_size="64k")
 def test_a_framed_server_gives_foreign_clients_their_frames_back(
-    family: socket.AddressFamily, host: str, command: Command
+    family: socket.AddressFamily, echokit_server: RunningServer, command: Command
 ) -> None:
     framing = LengthPrefixed()
     wire = b"".join(framing.encode(b"x" * size) for size in (0, 1, 1000, 100_000)) * 10
-    with EchoServer(host, 0, framing=framing, chunk_size=65536) as server:
-        done = subprocess.run(
-            command(family, host, server.port),
-            input=wire,
-            capture_output=True,
-            check=True,
-            timeout=30,
-        )
+    done = subprocess.run(
+        command(family, echokit_server.host, echokit_server.port),
+        input=wire,
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
     assert done.stdout == wire
 
 

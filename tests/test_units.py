@@ -138,9 +138,9 @@ def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
         (59.5, "59.5s"),
         (60, "1m"),
         (90, "1m30s"),
-        (3600, "60m"),
+        (3600, "1h"),
         (90.5, "90.5s"),
-        (86400, "1440m"),
+        (86400, "24h"),
     ],
 )
 def test_a_time_is_shown_in_the_unit_that_reads_best(seconds: float, text: str) -> None:

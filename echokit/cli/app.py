@@ -19,13 +19,15 @@ __all__ = ["run"]
 class _Commands(typer.core.TyperGroup):
     """The group of commands, whose ends we tell ourselves."""
 
+    debug = False
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
         except (BrokenPipeError, KeyboardInterrupt) as error:
             # These two typer would end in words and codes of its own.
-            raise Ended(_tell(error)) from error
+            raise Ended(_tell(error, debug=self.debug)) from error
 
 
 app = typer.Typer(
@@ -53,6 +55,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -63,7 +66,8 @@ def _options(
         bool, typer.Option("--debug", envvar="ECHOKIT_DEBUG", help="Show tracebacks of errors.")
     ] = False,
 ) -> None:
-    os.environ["ECHOKIT_DEBUG"] = "1" if debug else "0"
+    if isinstance(ctx.command, _Commands):
+        ctx.command.debug = debug
 
 
 def run() -> int:
@@ -93,15 +97,15 @@ def _run() -> int:
     except Ended as ending:
         return ending.code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - nothing may end in a traceback
-        return _tell(error)
+        return _tell(error, debug=getattr(command, "debug", False))
     return ended if isinstance(ended, int) else 0
 
 
-def _tell(error: BaseException) -> int:
+def _tell(error: BaseException, *, debug: bool = False) -> int:
     """Say on stderr what went wrong; the exit code for it."""
     # A stderr that takes nothing changes nothing of how it ended.
     with contextlib.suppress(OSError):
-        if os.environ.get("ECHOKIT_DEBUG", "").lower() in ("1", "true", "yes", "on"):
+        if debug:
             traceback.print_exception(error)
         if not isinstance(error, BrokenPipeError):
             for line in lines(error):

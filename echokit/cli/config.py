@@ -42,9 +42,10 @@ def check(
 ) -> None:
     """Check a file: every problem in it, each with its place."""
     from echokit.config import load
+    from echokit.observe.escape import printable
 
     load(file)
-    print(f"{file}: ok")
+    print(f"{printable(str(file))}: ok")
 
 
 @app.command()
@@ -133,8 +134,13 @@ def _written(value: Any, metadata: list[Any]) -> str:
 _YAML_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
 
 
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"}
+
+
 def _quoted(character: str) -> str:
     """A character as it stands between the double quotes of YAML."""
     if character in '"\\':
         return f"\\{character}"
+    if character in _ESCAPES:
+        return _ESCAPES[character]
     return character if character.isprintable() else f"\\U{ord(character):08x}"

@@ -22,6 +22,9 @@ UNREACHABLE = 3
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
+# What writing to a file or device can fail with.
+_FULL = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
+
 
 class Ended(Exception):
     """The command has ended, and has told why."""
@@ -61,8 +64,10 @@ def _lines(error: BaseException) -> list[str]:
     if isinstance(error, EchokitError | ListenError | DialError):
         return [f"{error}{_advice(error)}"]
     if isinstance(error, OSError):
-        # What the network says has been told by now: this is a file, or stdin or stdout.
-        return [f"{error.filename or 'cannot read stdin or write stdout'}: {reason(error)}"]
+        # What the network says has been told by now: this is a file, by its name, or stdout, or
+        # the system is short of something.
+        what = error.filename or ("cannot write to stdout" if error.errno in _FULL else None)
+        return [": ".join(part for part in (what, reason(error)) if part)]
     return [
         f"internal error: {type(error).__name__}: {error}; "
         "please report it with the traceback that 'echokit --debug' shows"

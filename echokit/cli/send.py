@@ -2,11 +2,15 @@
 
 import itertools
 import os
+import re
+import stat
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
@@ -48,6 +52,7 @@ echokit send --chunk-size 64k --output raw < big > copy"""
 
 # What is asked of a file or of stdin at a time, where no message says less.
 _PIECE = 64 << 10
+_MOST = 1_000_000_000
 
 
 def send(
@@ -73,16 +78,14 @@ def send(
         Path | None, typer.Option("--file", "-f", metavar="PATH", help="Send this file.")
     ] = None,
     count: Annotated[
-        int,
+        str,
         typer.Option(
             "--count",
             "-n",
-            min=1,
-            max=10**9,
             metavar="N",
             help="Send MESSAGE or the file N times, each when the one before it has come back.",
         ),
-    ] = 1,
+    ] = "1",
     output: Annotated[
         str | None,
         typer.Option(
@@ -111,8 +114,18 @@ def send(
             raise ConfigError("port 0 means any free port, which is for serve: name the server's")
         if settings.host in ("", "*"):
             raise ConfigError("the host is every address, which is for serve: name the server's")
-        source, window = _what_to_send(message, file, count, settings)
-        _exchange(settings, source, window)
+        with ExitStack() as opened:
+            times = _count(count)
+            source, window = _what_to_send(message, file, times, settings, opened)
+            _exchange(settings, source, window)
+
+
+def _count(text: str) -> int:
+    from echokit.errors import ConfigError
+
+    if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or not 1 <= int(text) <= _MOST:
+        raise ConfigError(f"--count: should be a whole number from 1 to {_MOST}; found {text!r}")
+    return int(text)
 
 
 def _what_to_send(
@@ -120,6 +133,7 @@ def _what_to_send(
     file: Path | None,
     count: int,
     settings: "Config",
+    opened: ExitStack,
 ) -> "tuple[Source, int]":
     """Where it comes from, by one of three ways, and how much of it may be under way at once."""
     from echokit.client import WINDOW
@@ -128,7 +142,7 @@ def _what_to_send(
     if message is not None and file is not None:
         raise ConfigError("MESSAGE and --file do not go together")
     if file is not None:
-        return _file(file, count, settings)
+        return _file(file, count, settings, opened)
     if message is not None and message != "-":
         return _repeated(os.fsencode(message), count, settings.framing), 0
     if count > 1:
@@ -144,27 +158,33 @@ class _Stream:
 
     def __init__(self, fd: int, cutter: "Cutter") -> None:
         self._fd = fd
+        # What comes from a file or a device is there when it is asked for.
+        mode = os.fstat(fd).st_mode
+        self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
         self._cutter = cutter
         self._ended = False
         # What ends a message in what is read, and how many messages it has ended.
         self.separator = cutter.separator
         self.separated = 0
 
-    def fileno(self) -> int:
-        """To be waited for before each read."""
-        return self._fd
+    def fileno(self) -> int | None:
+        """To be waited for before each read: but a terminal tells its end only once."""
+        return self._fd if self._waits and not self._ended else None
 
     def read(self) -> list[bytes] | None:
         """The messages that the next bytes bring to an end; None at the end."""
         if self._ended:
             return None
-        data = os.read(self._fd, _PIECE)
+        try:
+            data = os.read(self._fd, _PIECE)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "stdin") from error
         if data:
             messages = self._cutter.cut(data)
             self.separated += len(messages)
             return messages
         self._ended = True
-        return self._cutter.finish()
+        return self._cutter.finish() or None
 
 
 def _repeated(message: bytes, count: int, framing: "Framing") -> "Source":
@@ -178,7 +198,7 @@ def _repeated(message: bytes, count: int, framing: "Framing") -> "Source":
     return Messages(itertools.repeat(message, count))
 
 
-def _file(path: Path, count: int, settings: "Config") -> "tuple[Source, int]":
+def _file(path: Path, count: int, settings: "Config", opened: ExitStack) -> "tuple[Source, int]":
     """A file: one message where the framing has messages, else a stream of pieces."""
     from echokit.client import WINDOW
     from echokit.errors import ConfigError, MessageTooLarge, reason
@@ -186,25 +206,38 @@ def _file(path: Path, count: int, settings: "Config") -> "tuple[Source, int]":
 
     limit = getattr(settings.framing, "max_message", None)
     try:
-        with path.open("rb") as file:
-            if settings.framing.transparent:
-                return Messages(_pieces(path, count)), WINDOW
-            status = os.fstat(file.fileno())
-            # What is no regular file may have no end: no more is read than a message may have.
-            message = file.read(-1 if limit is None else limit + 1)
-            if limit is not None and len(message) > limit:
-                size = max(status.st_size, len(message))
-                raise ConfigError(f"--file: {path}: {MessageTooLarge(size, limit)}")
-            return _repeated(message, count, settings.framing), 0
+        file = opened.enter_context(path.open("rb", buffering=0))
+        status = os.fstat(file.fileno())
+        if settings.framing.transparent:
+            if count > 1 and not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"--file: {path} is no regular file: it can be sent only once")
+            return Messages(_pieces(file, count)), WINDOW
+        # What is no regular file may have no end: no more is read than a message may have.
+        message = _read(file, limit)
+        if limit is not None and len(message) > limit:
+            size = max(status.st_size, len(message))
+            raise ConfigError(f"--file: {path}: {MessageTooLarge(size, limit)}")
+        return _repeated(message, count, settings.framing), 0
     except OSError as error:
         raise ConfigError(f"--file: {path}: {reason(error)}") from error
 
 
-def _pieces(path: Path, count: int) -> Iterator[bytes]:
-    for _ in range(count):
-        with path.open("rb", buffering=0) as file:
-            while piece := file.read(_PIECE):
-                yield piece
+def _read(file: FileIO, limit: int | None) -> bytes:
+    """The file, or as much of it as tells that it is over `limit`."""
+    pieces = []
+    size = 0
+    while (limit is None or size <= limit) and (piece := file.read(_PIECE)):
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
+
+
+def _pieces(file: FileIO, count: int) -> Iterator[bytes]:
+    for number in range(count):
+        if number:
+            file.seek(0)
+        while piece := file.read(_PIECE):
+            yield piece
 
 
 def _exchange(settings: "Config", source: "Source", window: int) -> None:
@@ -216,24 +249,24 @@ def _exchange(settings: "Config", source: "Source", window: int) -> None:
 
     output = settings.client.output
     observer = {"transcript": Transcript, "json": JsonLines}.get(output, Observer)()
-    with EchoClient(
-        settings.host,
-        settings.port,
-        family=settings.address_family,
-        chunk_size=settings.chunk_size,
-        framing=settings.framing,
-        connect_timeout=settings.client.connect_timeout,
-        timeout=settings.client.timeout,
-        segmentation=segmentation(settings),
-        observer=observer,
-    ) as client:
-        progress = _Progress(sys.stderr) if output in ("raw", "quiet") else None
+    with (
+        EchoClient(
+            settings.host,
+            settings.port,
+            family=settings.address_family,
+            chunk_size=settings.chunk_size,
+            framing=settings.framing,
+            connect_timeout=settings.client.connect_timeout,
+            timeout=settings.client.timeout,
+            segmentation=segmentation(settings),
+            observer=observer,
+        ) as client,
+        _Progress(output) as progress,
+    ):
         if output == "raw":
             done = _to_stdout(client, source, window, progress)
         else:
-            done = client.exchange(source, progress.count if progress else None, window=window)
-        if progress is not None:
-            progress.clear()
+            done = client.exchange(source, progress.count, window=window)
     if isinstance(observer, JsonLines):
         observer.tell(
             "result",
@@ -245,9 +278,13 @@ def _exchange(settings: "Config", source: "Source", window: int) -> None:
 
 
 def _to_stdout(
-    client: "EchoClient", source: "Source", window: int, progress: "_Progress | None"
+    client: "EchoClient", source: "Source", window: int, progress: "_Progress"
 ) -> "Exchange":
     """Write what comes back to stdout, with what ended each message where it was read."""
+    from echokit.errors import ConfigError
+
+    if sys.__stdout__ is None:
+        raise ConfigError("--output raw: stdout is closed, and what comes back would be lost")
     out = sys.stdout.buffer
     stream = source if isinstance(source, _Stream) else None
     written = 0
@@ -258,20 +295,23 @@ def _to_stdout(
         separated = stream is not None and written <= stream.separated
         out.write(message + stream.separator if stream and separated else message)
         out.flush()
-        if progress is not None:
-            progress.count(message)
+        progress.count(message)
 
     return client.exchange(source, received, window=window)
 
 
 class _Progress:
-    """How much has come back, on a terminal, once it takes long enough to wonder."""
+    """How much has come back, on a terminal, once it takes long enough to wonder.
+
+    Only where nothing else is told there: not with a transcript, nor with stdout on a terminal.
+    """
 
     PATIENCE = 1.0
     INTERVAL = 0.25
 
-    def __init__(self, err: TextIO) -> None:
-        self._err = err if err.isatty() else None
+    def __init__(self, output: str) -> None:
+        alone = output == "quiet" or (output == "raw" and not sys.stdout.isatty())
+        self._err = sys.stderr if alone and sys.stderr.isatty() else None
         self._began = time.monotonic()
         self._next = self._began + self.PATIENCE
         self._bytes = 0
@@ -279,9 +319,11 @@ class _Progress:
 
     def count(self, message: bytes) -> None:
         """`message` has come back."""
+        if self._err is None:
+            return
         self._bytes += len(message)
         now = time.monotonic()
-        if self._err is None or now < self._next:
+        if now < self._next:
             return
         self._next = now + self.INTERVAL
         self._shown = True
@@ -290,8 +332,11 @@ class _Progress:
         self._err.write(f"\r\x1b[K{mebibytes:.1f} MiB came back, {rate:.1f} MiB/s")
         self._err.flush()
 
-    def clear(self) -> None:
-        """Leave the terminal as it was."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Leave the terminal as it was, however it ended."""
         if self._err is not None and self._shown:
             self._err.write("\r\x1b[K")
             self._err.flush()

@@ -98,10 +98,15 @@ def serve(
 
         signal.signal(signal.SIGINT, on_signal)
         signal.signal(signal.SIGTERM, on_signal)
+        # A signal between the last look at the handlers and the wait for events ends that wait.
+        signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
         # What stands now stays to the end: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        cut = server.serve()
+        try:
+            cut = server.serve()
+        finally:
+            signal.set_wakeup_fd(-1)
     if len(signals) > 1:
         raise Ended(128 + signals[-1])
     if cut:

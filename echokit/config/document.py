@@ -2,8 +2,8 @@
 
 YAML is read as its events come, so that what a config has no use for is refused before it can do
 harm: aliases (a few hundred bytes of them can stand for gigabytes), anchors, tags, more nesting
-and more values than any config has. Nothing is built from a tag, and no recursion follows the
-file's depth.
+and more values than any config has. Nothing is built from a tag, and recursion ends at a fixed
+depth.
 """
 
 import codecs
@@ -93,6 +93,8 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path}: is over 1 MiB: that is no config")
+    if not data.strip():
+        raise ConfigError(f"{path}: is empty; a config without settings is a comment, or {{}}")
     try:
         return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
@@ -202,8 +204,6 @@ class _Builder:
                     self._complain(_mark(event), what)
                     return
                 values = self._value(next(events), events, (), 0)
-                if values is None:
-                    continue
                 if not isinstance(values, dict):
                     self._complain((1, 1), "the file should be a mapping: 'key: value' lines")
                     continue
@@ -249,7 +249,15 @@ class _Builder:
                     mark, f"{_short(name)!r} stands here twice; the first is in line {first}"
                 )
             self._document.key_marks.setdefault((*key, name), mark)
-            mapping[name] = self._value(next(events), events, (*key, name), depth + 1)
+            event = next(events)
+            mapping[name] = self._value(event, events, (*key, name), depth + 1)
+            if (
+                isinstance(event, self._events.ScalarEvent)
+                and event.implicit[0]
+                and not event.value
+            ):
+                # Where there is nothing, the parser is already at what follows.
+                self._document.marks[(*key, name)] = mark
         return mapping
 
     def _scalar(self, event: Any, key: Key) -> Any:
@@ -262,8 +270,10 @@ class _Builder:
             "tag:yaml.org,2002:float": self._yaml.constructor.construct_yaml_float,
         }.get(tag)
         try:
-            # Anything else, dates among it, is the text that it is.
-            return event.value if construct is None else construct(node)
+            # Anything else is the text that it is: dates, and numbers as only YAML 1.1 has them.
+            if construct is None or "_" in event.value:
+                return event.value
+            return construct(node)
         except ValueError:
             if len(event.value) < _LONG_NUMBER:
                 # A sign or a prefix alone looks like a number to the resolver, and is text.

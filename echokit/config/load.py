@@ -128,7 +128,7 @@ def _apply(override: Override, values: dict[str, Any], origins: dict[Key, str]) 
 
 
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII) is not None
+    return re.fullmatch(r"-?[0-9]{1,100}", text, re.ASCII) is not None
 
 
 _SECTIONS: dict[Key, type[BaseModel]] = {
@@ -140,6 +140,7 @@ _SECTIONS: dict[Key, type[BaseModel]] = {
 # Where pydantic's own words speak of Python.
 _WORDS = {
     "model_type": "should be a mapping",
+    "string_too_short": "should not be empty",
     "int_type": "should be a whole number",
     "string_type": "should be text (in quotes, if it looks like something else)",
 }
@@ -205,7 +206,7 @@ class _Problems:
                 return text
         found = _found(value)
         # Some words quote it themselves.
-        quoted = isinstance(value, str) and found in text
+        quoted = entry["type"] == "host" or (isinstance(value, str) and found in text)
         return text if quoted else f"{text}; found {found}"
 
 

@@ -11,17 +11,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SerializeAsAny,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from echokit.errors import ConfigError
 from echokit.framing.base import Framing
-from echokit.framing.delimited import Delimited
-from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
-from echokit.framing.registry import make_framing
+from echokit.framing.registry import BUILT_IN, framing_class, make_framing
 from echokit.net.address import host_problem
 from echokit.net.segment import JOINED, RANDOM, Segmentation
 from echokit.units import Duration, Size
@@ -52,7 +52,9 @@ def _read_framing(value: Any) -> Framing:
     if isinstance(value, Framing):
         return value
     options = {"type": value} if isinstance(value, str) else value
-    if not isinstance(options, dict) or not isinstance(options.get("type"), str):
+    if isinstance(options, dict) and options.get("type") is None:
+        raise PydanticCustomError("framing", "should say its name as 'type'")
+    if not isinstance(options, dict) or not isinstance(options["type"], str):
         raise PydanticCustomError(
             "framing", "should be a framing's name, or a mapping with its name as 'type'"
         )
@@ -62,17 +64,21 @@ def _read_framing(value: Any) -> Framing:
         raise PydanticCustomError("framing", "{why}", {"why": str(error)}) from error
 
 
-def _framing_schema() -> dict[str, Any]:
-    built_in: list[type[Framing]] = [Raw, LengthPrefixed, Delimited]
-    names = [framing.model_fields["type"].default for framing in built_in]
-    plugin = {
-        "type": "object",
-        "description": "A framing that a plugin brings, with its options.",
-        "properties": {"type": {"type": "string", "not": {"enum": names}}},
-        "required": ["type"],
-    }
-    schemas = [framing.model_json_schema() | {"required": ["type"]} for framing in built_in]
-    return {"anyOf": [{"type": "string", "examples": names}, *schemas, plugin]}
+class _FramingSchema:
+    """The JSON Schema of `framing:`, made only when it is asked for: it takes every framing."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        built_in = [framing_class(name) for name in BUILT_IN]
+        plugin = {
+            "type": "object",
+            "description": "A framing that a plugin brings, with its options.",
+            "properties": {"type": {"type": "string", "not": {"enum": list(BUILT_IN)}}},
+            "required": ["type"],
+        }
+        schemas = [framing.model_json_schema() | {"required": ["type"]} for framing in built_in]
+        return {"anyOf": [{"type": "string", "examples": list(BUILT_IN)}, *schemas, plugin]}
 
 
 _LARGEST_SEGMENT = 16 << 20
@@ -158,7 +164,7 @@ class Config(_Section):
     framing: Annotated[
         SerializeAsAny[Framing],
         BeforeValidator(_read_framing),
-        WithJsonSchema(_framing_schema()),
+        _FramingSchema(),
     ] = Field(Raw(), description="How messages stand on the wire.")
     segment: Annotated[
         tuple[int, ...] | str | None,

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from echokit.errors import ConfigError
 from echokit.framing.base import Framing
 
-__all__ = ["framing_class", "framing_names", "framing_origin", "make_framing"]
+__all__ = ["BUILT_IN", "framing_class", "framing_names", "framing_origin", "make_framing"]
 
 GROUP = "echokit.framings"
-_BUILT_IN = {
+BUILT_IN = {
     "raw": "echokit.framing.raw:Raw",
     "length-prefixed": "echokit.framing.length_prefixed:LengthPrefixed",
     "delimited": "echokit.framing.delimited:Delimited",
@@ -29,12 +29,12 @@ _BUILT_IN = {
 def framing_names() -> list[str]:
     """Every name that can be asked for: those built in first, then the plugins', sorted."""
     plugins = {point.name for point in entry_points(group=GROUP)}
-    return [*_BUILT_IN, *sorted(plugins - set(_BUILT_IN))]
+    return [*BUILT_IN, *sorted(plugins - set(BUILT_IN))]
 
 
 def framing_origin(name: str) -> str:
     """The distribution that the framing `name` comes from, with its version."""
-    if name in _BUILT_IN:
+    if name in BUILT_IN:
         return "built in"
     return _distribution(_plugin(name))
 
@@ -45,8 +45,8 @@ def framing_class(name: str) -> type[Framing]:
     Raises:
         ConfigError: There is none, or the plugin that has it cannot be used.
     """
-    if name in _BUILT_IN:
-        module, attribute = _BUILT_IN[name].split(":")
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name].split(":")
         built_in: type[Framing] = getattr(import_module(module), attribute)
         return built_in
     point = _plugin(name)
@@ -75,7 +75,7 @@ def make_framing(options: Mapping[str, Any]) -> Framing:
     except ValidationError:
         raise
     except Exception as error:
-        if name in _BUILT_IN:
+        if name in BUILT_IN:
             raise
         raise _broken(_plugin(name), f"{type(error).__name__}: {error}") from error
 

@@ -8,6 +8,7 @@ import ipaddress
 import re
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -148,13 +149,15 @@ def resolve(
     node = None if host in ("", EVERY_ADDRESS) else host
     if node is None and not passive:
         raise ResolveError(host or "''", "that is every address, which only a server can use")
+    began = time.monotonic()
     try:
         found = _getaddrinfo(node, port, family, passive, timeout)
     except UnicodeError:
         raise ResolveError(host, "not a valid host name") from None
     except socket.gaierror as error:
         if family != socket.AF_UNSPEC and error.errno in _NO_SUCH_ADDRESS:
-            raise ResolveError(host, _family_hint(host, port, family, timeout)) from error
+            left = None if timeout is None else max(0.0, began + timeout - time.monotonic())
+            raise ResolveError(host, _family_hint(host, port, family, left)) from error
         raise ResolveError(host, _why(host, error)) from error
     except TimeoutError:
         raise ResolveError(host, f"the resolver gave no answer within {timeout:g}s") from None
@@ -225,5 +228,8 @@ def _family_hint(host: str, port: int, family: int, timeout: float | None) -> st
     literal = "::1" if wanted == "IPv6" else "127.0.0.1"
     offer = f"name the host {literal}, or" if loopback else ""
     has = _FAMILY_NAMES[other.family]
-    words = f"it has no {wanted} address, only {other.host}; {offer} let {has} be used"
+    fact = f"it has no {wanted} address, only {other.host}"
+    if other.host == host:
+        fact = f"it is no {wanted} address"
+    words = f"{fact}; {offer} let {has} be used"
     return " ".join(words.split())

@@ -39,6 +39,8 @@ class _State(enum.Enum):
 
 # Looked up once: an enum's member costs more than a global on the way of every message.
 _OPEN, _FINISHING, _CLOSED = _State
+# One for all: most connections never have another.
+_CLEAN: tuple[Ending, Exception | None] = (Ending.CLEAN, None)
 
 
 class Connection:
@@ -92,7 +94,7 @@ class Connection:
         self._handler = handler
         self._full_duplex = full_duplex
         self._state = _OPEN
-        self._end: tuple[Ending, Exception | None] = (Ending.CLEAN, None)
+        self._end = _CLEAN
         # What the socket did not take; and what is to follow it, or to leave with it in one send.
         self._unsent: memoryview | None = None
         self._outgoing: list[bytes] | None = None
@@ -189,7 +191,7 @@ class Connection:
         if self._decoder is not None:
             try:
                 self._decoder.receive_eof()
-            except Exception as error:  # noqa: BLE001 - as in _decode
+            except Exception as error:  # noqa: BLE001 - as in _take_messages
                 self.fail(error)
                 return
         self._handler.eof_received(self)
@@ -319,6 +321,17 @@ class Connection:
             self._conclude()
         self._watch()
 
+    def drain(self) -> bool:
+        """End in good order as the server stops; False if the peer was amid a message."""
+        try:
+            if self._decoder is not None and self._state is _OPEN:
+                self._decoder.receive_eof()
+        except Exception as error:  # noqa: BLE001 - as in _take_messages
+            self.fail(error)
+            return False
+        self.finish(Ending.DRAINED)
+        return True
+
     def fail(self, error: Exception) -> None:
         """End because of `error`: in good order, so that what was owed before it still arrives.
 
@@ -335,6 +348,8 @@ class Connection:
 
     def _conclude(self) -> None:
         """Everything owed has gone: say so, and close once the peer cannot lose it any more."""
+        if self._fin_sent:
+            return
         self._fin_sent = True
         if self._eof:
             self._close(*self._end)

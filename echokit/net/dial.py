@@ -145,6 +145,8 @@ class _Race:
     def _start_next(self) -> None:
         """Begin the next attempt, and see to it that another follows."""
         self._next.cancel()
+        if self.winner is not None:
+            return
         if not self._waiting:
             if not self._running:
                 self._reactor.stop()
@@ -173,6 +175,9 @@ class _Race:
 
     def _on_ready(self, sock: socket.socket) -> None:
         """An attempt has come to its end: well or not."""
+        if self.winner is not None:
+            # Another won in the same round; `run` closes this one.
+            return
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _self_connected(sock)
         if code:
             self._lose(sock, OSError(code, os.strerror(code)))

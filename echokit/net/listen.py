@@ -81,9 +81,8 @@ def bind_listeners(
             if not again:
                 raise
         else:
-            listeners.sockets.sort(
-                key=lambda sock: [a.family for a in addresses].index(sock.family)
-            )
+            if turned is not addresses:
+                listeners.sockets.reverse()
             return listeners
     raise AssertionError  # pragma: no cover - the last try returned or raised
 
@@ -120,7 +119,8 @@ def _listen(address: Address, backlog: int) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # A server that was just ended leaves connections in TIME_WAIT; they are no reason to
-        # refuse its successor the port. A port that somebody listens on stays refused.
+        # refuse its successor the port. On Linux a port that somebody listens on stays refused;
+        # elsewhere an address of one's own may be bound beside a wildcard.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -117,17 +117,27 @@ class Reactor:
         self, *, poller: Poller | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.clock = clock
-        self._poller = poller if poller is not None else _system_poller()
+        # A byte on this pair ends the wait when a call comes from elsewhere.
+        self._waker, self._wakened = socket.socketpair()
         self._handlers: dict[int, Callable[[int], object]] = {}
         self._timers: list[Timer] = []
         self._orders = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
         self._stopped = False
-        # A byte on this pair ends the wait when a call comes from elsewhere.
-        self._waker, self._wakened = socket.socketpair()
+        try:
+            self._poller = poller if poller is not None else _system_poller()
+        except BaseException:
+            self._waker.close()
+            self._wakened.close()
+            raise
         self._waker.setblocking(False)
         self._wakened.setblocking(False)
         self.add(self._wakened.fileno(), READ, self._on_woken)
+
+    @property
+    def wakeup_fd(self) -> int:
+        """What `signal.set_wakeup_fd` takes: a byte written to it ends the wait for events."""
+        return self._waker.fileno()
 
     def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
         """Call `handler(events)` whenever `fd` is ready for some of `events`.

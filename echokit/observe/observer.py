@@ -13,7 +13,8 @@ class Observer:
     """Is told what happens. Every method does nothing; a subclass overrides what it wants.
 
     Called in the thread that serves, between two events: what takes long here holds up everyone.
-    What a method raises ends the run. A method that is not overridden costs nothing.
+    What a method raises ends the run. If `received` is not overridden, messages are not told of at
+    all, and cost nothing.
     """
 
     # The server.

@@ -35,8 +35,8 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "port 0 to send to": (("send", "--port", "0", "x"), "port 0 means any free port.*"),
     "every address to send to": (("send", "--host", "", "x"), "the host is every address.*"),
     "the star to send to": (("send", "--host", "*", "x"), "the host is every address.*"),
-    "count 0": (("send", *NOWHERE, "--count", "0", "x"), "invalid value for '--count'.*"),
-    "count -1": (("send", *NOWHERE, "--count=-1", "x"), "invalid value for '--count'.*"),
+    "count 0": (("send", *NOWHERE, "--count", "0", "x"), "--count: should be a whole number .*"),
+    "count -1": (("send", *NOWHERE, "--count=-1", "x"), "--count: should be a whole number .*"),
     "count 10**30": (
         ("send", *NOWHERE, "--count", str(10**30), "x"),
         "(?!internal).*count.*",
@@ -145,7 +145,7 @@ def test_a_host_without_the_forced_family_is_offered_the_other_literal(
     done = run(command, flag, "--host", host, "--port", "1")
     assert done.code == 3
     family = {"-4": "IPv4", "-6": "IPv6"}[flag]
-    assert f"cannot resolve {host}: it has no {family} address, only {host}" in done.complaint
+    assert f"cannot resolve {host}: it is no {family} address" in done.complaint
     assert offer in done.complaint
 
 
@@ -329,7 +329,7 @@ def test_a_stdout_that_takes_nothing_is_one_line(args: tuple[str, ...]) -> None:
     shell = ("sh", "-c", 'exec "$@" >/dev/full', "sh")
     done = start(*COMMAND, *args, command=shell)
     assert done.code == 1
-    assert done.complaint == "cannot read stdin or write stdout: no space left on device"
+    assert done.complaint == "cannot write to stdout: no space left on device"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")

@@ -255,10 +255,9 @@ def test_a_client_that_does_not_read_is_cut_when_the_time_to_drain_is_over() -> 
         port = _listening(server)["port"]
         with client(host, port) as sock:
             # As much as both sides' buffers take, without ever reading: the server owes it.
-            sock.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                while sock.send(bytes(1 << 20)):
-                    pass
+            sock.settimeout(0.3)
+            with contextlib.suppress(TimeoutError):
+                sock.sendall(bytes(256 << 20))
             assert _event(server)["event"] == "connection"
             server.signal(signal.SIGTERM)
             done = server.end()

@@ -40,8 +40,10 @@ def test_without_a_file_it_is_the_defaults() -> None:
     assert origins == {}
 
 
-@pytest.mark.parametrize(("suffix", "text"), [(".yaml", ""), (".toml", ""), (".yaml", "# x\n")])
-def test_an_empty_file_is_the_defaults(tmp_path: Path, suffix: str, text: str) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "text"), [(".yaml", "{}"), (".toml", "# x"), (".yaml", "# x\n")]
+)
+def test_a_file_without_settings_is_the_defaults(tmp_path: Path, suffix: str, text: str) -> None:
     assert load(_file(tmp_path, text, suffix)) == Config()
 
 
@@ -97,7 +99,7 @@ timeout = "250ms"
         ("port: '7'", "1:7: port: should be a whole number; found '7'"),
         ("port: 7.0", "1:7: port: should be a whole number; found 7.0"),
         ("port: true", "1:7: port: should be a whole number; found true"),
-        ("port:", "1:6: port: should be a whole number; found nothing"),
+        ("port:", "1:1: port: should be a whole number; found nothing"),
         ("port: [7]", "1:7: port: should be a whole number; found a list"),
         ("port: {a: 7}", "1:7: port: should be a whole number; found a mapping"),
         ("port: yes", "1:7: port: should be a whole number; found 'yes'"),
@@ -114,7 +116,7 @@ timeout = "250ms"
             " found '10 MB'",
         ),
         ("server: 7", "1:9: server: should be a mapping; found 7"),
-        ("server:", "1:8: server: should be a mapping; found nothing"),
+        ("server:", "1:1: server: should be a mapping; found nothing"),
         (
             "server:\n  output: loud",
             "2:11: server.output: should be 'transcript', 'json' or 'quiet'; found 'loud'",

@@ -14,7 +14,7 @@ from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
 from tests.config.trees import as_toml, as_yaml, configs
 
-FIELDS = [
+FIELDS: list[tuple[str, ...]] = [
     ("host",),
     ("port",),
     ("family",),
@@ -44,7 +44,7 @@ WRONG: dict[str, Any] = {
     "not a number": float("nan"),
     "infinity": float("inf"),
 }
-TAKEN = {
+TAKEN: dict[tuple[str, ...], tuple[str, ...]] = {
     ("segment",): ("nothing", "list"),
     ("seed",): ("nothing", "whole number"),
 }

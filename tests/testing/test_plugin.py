@@ -10,15 +10,18 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from echokit.framing.base import Framing
+from echokit import Delimited, EchoClient, Framing, LengthPrefixed, Raw
 from echokit.testing import RunningServer
 from echokit.testing import plugin as the_plugin
 from tests.conftest import AVAILABLE
 
 pytest_plugins = ["pytester"]
+
+MakeServer = Callable[..., RunningServer]
 
 FIXTURES = ["echokit_client", "echokit_family", "echokit_server", "echokit_server_factory"]
 
@@ -83,14 +86,6 @@ def _run(pytester: pytest.Pytester, *sources: str, args: tuple[str, ...] = ()) -
     return pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:cacheprovider", *args)
 
 
-def _apart(pytester: pytest.Pytester, *sources: str, args: tuple[str, ...] = ()) -> str:
-    """What a run in a process of its own says; it is to go well."""
-    pytester.makepyfile("".join(textwrap.dedent(source) for source in sources))
-    result = pytester.runpytest_subprocess("-W", "error", *args)
-    assert result.ret == 0, result.stdout.str()
-    return str(result.stdout.str())
-
-
 def _lacking(pytester: pytest.Pytester, family: str, code: int, *, when: str = "made") -> None:
     pytester.makeconftest(
         textwrap.dedent(LACKING.format(family=family, code=code, when=repr(when)))
@@ -115,18 +110,13 @@ def test_a_test_runs_over_each_family(pytester: pytest.Pytester) -> None:
 
 
 @needs_both
-@pytest.mark.parametrize("fixture", FIXTURES)
-def test_every_fixture_brings_the_families_with_it(
-    pytester: pytest.Pytester, fixture: str
-) -> None:
-    source = f"""
-        import pytest
-
-        @pytest.mark.parametrize("number", [1, 2, 3])
-        def test_some({fixture}, number):
-            assert {fixture}
-    """
-    _run(pytester, source).assert_outcomes(passed=6)
+def test_every_fixture_brings_the_families_with_it(pytester: pytest.Pytester) -> None:
+    tests = [
+        f"@pytest.mark.parametrize('number', [1, 2])\n"
+        f"def test_{fixture}({fixture}, number): assert {fixture}\n"
+        for fixture in FIXTURES
+    ]
+    _run(pytester, "import pytest\n", *tests).assert_outcomes(passed=4 * 2 * 2)
 
 
 @needs_both
@@ -149,8 +139,9 @@ def test_the_families_can_be_chosen(
     assert re.findall(r"test_one\[(.*)\]", result.stdout.str()) == families
 
 
-@pytest.mark.parametrize("code", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
-@pytest.mark.parametrize("when", ["made", "bound"])
+@pytest.mark.parametrize(
+    ("when", "code"), [("made", errno.EAFNOSUPPORT), ("bound", errno.EADDRNOTAVAIL)]
+)
 @pytest.mark.parametrize(
     ("family", "literal"), [("AF_INET6", "::1"), ("AF_INET", "127.0.0.1")], ids=["ipv6", "ipv4"]
 )
@@ -227,7 +218,7 @@ def test_the_nearest_marker_goes_over_those_around_it(pytester: pytest.Pytester)
             @pytest.mark.echokit(chunk_size="5k", server={"backlog": 7})
             def test_of_its_own(self, echokit_server, echokit_server_factory):
                 config = echokit_server.config
-                assert (config.chunk_size, config.framing.type, config.seed) == (5120, "delimited", 2)
+                assert (config.chunk_size, config.framing.type) == (5120, "delimited")
                 assert config.server.backlog == 7
                 # What a call says goes over them all.
                 config = echokit_server_factory(chunk_size=6).config
@@ -237,41 +228,41 @@ def test_the_nearest_marker_goes_over_those_around_it(pytester: pytest.Pytester)
     result.assert_outcomes(passed=3 * len(AVAILABLE))
 
 
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ("chunk_siez=3", "chunk_siez: unknown key; did you mean 'chunk_size'?"),
-        (
-            "framing='delimted'",
-            "framing: no framing is called 'delimted'; did you mean 'delimited'? (known: raw, *",
-        ),
-        ("framing={'type': 'delimited', 'x': 1}", "framing.x: unknown key; known here: *"),
-        ("segment=0", "segment: should be a size of 1 to 16777216, * found 0"),
-        ("segment=-1", "segment: should be a size of 1 to 16777216, * found -1"),
-        ("segment=[1, 0]", "segment: should be a size of 1 to 16777216, * found [[]1, 0]"),
-        ("segment=[]", "segment: should be a size of 1 to 16777216, * found [[]]"),
-        ("segment='often'", "segment: should be a size of 1 to 16777216, * found 'often'"),
-        ("segment='random', seed='seven'", "seed: should be a whole number; found 'seven'"),
-        ("seed=-7", "seed: should be greater than or equal to 0; found -7"),
-        ("segment_delay='soon'", "segment_delay: *'soon'*"),
-        ("client={'timeuot': 1}", "client.timeuot: unknown key; did you mean 'timeout'?"),
-    ],
-)
+OF_SEGMENT = "segment: should be a size of 1 to 16777216, a list of them, 'random' or 'joined'"
+# Settings of a marker, and how what is wrong with them begins.
+WRONG = {
+    "chunk_siez=3": "chunk_siez: unknown key; did you mean 'chunk_size'?",
+    "framing='delimted'": "framing: no framing is called 'delimted'; did you mean 'delimited'?",
+    "framing={'type': 'delimited', 'x': 1}": "framing.x: unknown key; known here: type, ",
+    "segment=0": f"{OF_SEGMENT}; found 0",
+    "segment=-1": f"{OF_SEGMENT}; found -1",
+    "segment=True": f"{OF_SEGMENT}; found true",
+    "segment=[1, 0]": OF_SEGMENT,
+    "segment=[]": OF_SEGMENT,
+    "segment=[1, '3']": OF_SEGMENT,
+    "segment='often'": f"{OF_SEGMENT}; found 'often'",
+    "segment='random', seed='seven'": "seed: should be a whole number; found 'seven'",
+    "seed=-7": "seed: should be greater than or equal to 0; found -7",
+    "segment_delay='soon'": "segment_delay: ",
+    "client={'timeuot': 1}": "client.timeuot: unknown key; did you mean 'timeout'?",
+}
+
+
 @pytest.mark.parametrize("fixture", ["echokit_server", "echokit_client"])
 def test_what_is_wrong_with_a_marker_names_the_test_and_the_key(
-    pytester: pytest.Pytester, settings: str, told: str, fixture: str
+    pytester: pytest.Pytester, fixture: str
 ) -> None:
-    source = f"""
-        import pytest
-
-        @pytest.mark.echokit({settings})
-        def test_it({fixture}):
-            pass
-    """
-    result = _run(pytester, source, args=("--echokit-family=ipv4",))
-    result.assert_outcomes(errors=1)
-    node = r"*test_what_is_wrong*.py::test_it[[]ipv4]"
-    result.stdout.fnmatch_lines([f"{node}: echokit: {told}"])
+    tests = [
+        f"@pytest.mark.echokit({settings})\ndef test_{number}({fixture}): pass\n"
+        for number, settings in enumerate(WRONG)
+    ]
+    result = _run(pytester, "import pytest\n", *tests, args=("--echokit-family=ipv4",))
+    result.assert_outcomes(errors=len(WRONG))
+    lines = result.stdout.lines
+    for number, told in enumerate(WRONG.values()):
+        [line] = [line for line in lines if f".py::test_{number}[ipv4]: echokit: " in line]
+        assert line.startswith("test_what_is_wrong")
+        assert line.partition(": echokit: ")[2].startswith(told)
     for inside in ("*plugin.py:*", "*Traceback*", "*pydantic*", "*ValidationError*"):
         result.stdout.no_fnmatch_line(inside)
 
@@ -396,7 +387,7 @@ def test_waiting_is_woken_by_the_message(echokit_server: RunningServer) -> None:
 
 @pytest.mark.echokit(framing={"type": "length-prefixed", "prefix_bytes": 2}, chunk_size=4096)
 def test_a_client_is_connected_to_the_server_and_speaks_its_framing(
-    echokit_server: RunningServer, echokit_client: "the_plugin.EchoClient"
+    echokit_server: RunningServer, echokit_client: EchoClient
 ) -> None:
     for message in (b"hello", b"", b"x" * 10_000):
         assert echokit_client.echo(message) == message
@@ -405,7 +396,7 @@ def test_a_client_is_connected_to_the_server_and_speaks_its_framing(
 
 
 def test_a_factory_makes_servers_with_different_settings(
-    echokit_server_factory: "the_plugin.Callable[..., RunningServer]",
+    echokit_server_factory: MakeServer,
 ) -> None:
     lines = echokit_server_factory(framing="delimited", chunk_size=64)
     raw = echokit_server_factory(chunk_size=2)
@@ -420,7 +411,7 @@ def test_a_factory_makes_servers_with_different_settings(
 
 
 def test_an_instance_of_a_framing_may_be_given(
-    echokit_server_factory: "the_plugin.Callable[..., RunningServer]", framings: list[Framing]
+    echokit_server_factory: MakeServer, framings: list[Framing]
 ) -> None:
     for framing in framings:
         server = echokit_server_factory(framing=framing, chunk_size=100)
@@ -432,8 +423,6 @@ def test_an_instance_of_a_framing_may_be_given(
 @pytest.fixture
 def framings() -> list[Framing]:
     """One of each."""
-    from echokit import Delimited, LengthPrefixed, Raw  # noqa: PLC0415 - as plugins' tests do
-
     return [Raw(), LengthPrefixed(prefix_bytes=1, max_message=9), Delimited(delimiter="|")]
 
 
@@ -623,7 +612,7 @@ BUSY = """
     import pytest
     import socket
 
-    @pytest.mark.parametrize("number", range(10))
+    @pytest.mark.parametrize("number", range(5))
     @pytest.mark.echokit(segment="random", framing="delimited")
     def test_echo(echokit_server, echokit_client, number):
         assert echokit_client.echo(b"%d" % number) == b"%d" % number
@@ -631,21 +620,23 @@ BUSY = """
 """
 
 
-@pytest.mark.parametrize(
-    "args",
-    [("-n", "2"), ("-p", "randomly", "-p", "no:xdist"), ("--strict-markers", "--strict-config")],
-    ids=["xdist", "randomly", "strict"],
-)
-def test_it_goes_together_with_other_plugins(
-    pytester: pytest.Pytester, args: tuple[str, ...]
+def _apart(pytester: pytest.Pytester, *sources: str, args: tuple[str, ...]) -> pytest.RunResult:
+    """What a run in a process of its own makes of a module."""
+    pytester.makepyfile("".join(textwrap.dedent(source) for source in sources))
+    return pytester.runpytest_subprocess("-W", "error", "--strict-markers", *args)
+
+
+def test_it_goes_together_with_randomly(pytester: pytest.Pytester) -> None:
+    result = _apart(pytester, BUSY, args=("-p", "randomly", "-p", "no:xdist"))
+    result.assert_outcomes(passed=5 * len(AVAILABLE))
+
+
+def test_it_goes_together_with_xdist_and_a_seed_crosses_from_a_worker(
+    pytester: pytest.Pytester,
 ) -> None:
-    out = _apart(pytester, BUSY, args=args)
-    assert re.search(rf"\b{10 * len(AVAILABLE)} passed", out)
-
-
-def test_a_seed_crosses_from_a_worker(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(textwrap.dedent(CUT.format(seed=", seed=77", end="assert False")))
-    result = pytester.runpytest_subprocess("-n", "2", "--echokit-family=ipv4")
+    failing = CUT.format(seed=", seed=77", end="assert False")
+    result = _apart(pytester, BUSY, failing, args=("-n", "2", "--echokit-family=ipv4"))
+    result.assert_outcomes(passed=5, failed=1)
     assert _cuts_and_seed(result)[1] == "77"
 
 
