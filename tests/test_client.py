@@ -820,3 +820,31 @@ def test_a_server_that_does_not_answer_the_fin_is_left_after_a_while(
             client.echo(b"hello")
         assert time.monotonic() - began < 1
         left.set()
+
+
+@pytest.mark.parametrize("window", [0, 1 << 20])
+def test_what_an_exchange_that_was_refused_had_sent_does_not_reach_the_next(
+    host: str, echokit_server_factory: MakeServer, window: int
+) -> None:
+    framing = LengthPrefixed(max_message=4)
+    server = echokit_server_factory(framing=framing)
+    with EchoClient(host, server.port, framing=framing, timeout=1) as client:
+        back: list[bytes] = []
+        with pytest.raises(MessageTooLarge):
+            client.exchange(Messages([b"aa", b"too long"]), back.append, window=window)
+        # What left before the refusal comes back to its own exchange.
+        assert back == [b"aa"]
+        assert client.echo(b"bb") == b"bb"
+
+
+def test_what_a_broken_off_exchange_left_under_way_does_not_reach_the_next(
+    host: str, echokit_server_factory: MakeServer
+) -> None:
+    def breaks_off(_message: bytes) -> None:
+        raise ZeroDivisionError
+
+    server = echokit_server_factory(framing=LengthPrefixed())
+    with EchoClient(host, server.port, framing=LengthPrefixed(), timeout=1) as client:
+        with pytest.raises(ZeroDivisionError):
+            client.exchange(Messages([b"one", b"two", b"three"]), breaks_off)
+        assert client.echo(b"four") == b"four"

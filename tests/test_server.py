@@ -1030,3 +1030,72 @@ def test_an_observer_is_asked_for_each_message_only_if_it_wants_to_know(
         assert (server._tell_received is not None) is overridden
     finally:
         server.close()
+
+
+class _StopsAfterOne(_Recorder):
+    """Stops the server when the first connection has ended, while another waits in the queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server: EchoServer | None = None
+        self.late: list[socket.socket] = []
+
+    def ended(self, peer: Address, end: End) -> None:
+        super().ended(peer, end)
+        if self.server is not None and not self.late:
+            self.late.append(socket.create_connection(self.server.addresses[0].sockaddr[:2]))
+            self.late[0].sendall(b"in time")
+            self.server.stop()
+
+
+def test_a_stop_at_the_end_of_the_last_connection_serves_those_in_the_queue(
+    host: str, clients: _Clients
+) -> None:
+    observer = _StopsAfterOne()
+    server = EchoServer(host, 0, observer=observer)
+    observer.server = server
+    with _serving(server) as result:
+        clients.connect(server.addresses[0]).close()
+        assert result.result(PATIENCE) == 0
+        with observer.late[0] as late:
+            late.settimeout(PATIENCE)
+            assert _read_to_end(late) == b"in time"
+
+
+def test_a_message_that_a_stop_leaves_half_received_is_told_and_counted(
+    host: str, recorder: _Recorder, clients: _Clients
+) -> None:
+    server = EchoServer(host, 0, framing=LengthPrefixed(), drain_timeout=0.4, observer=recorder)
+    with _serving(server) as result:
+        sock = clients.connect(server.addresses[0])
+        sock.sendall(b"\0\0\0\x0ahello")
+        recorder.wait_for("accepted")
+        server.stop()
+        assert _read_to_end(sock) == b""
+        sock.close()
+        assert result.result(PATIENCE) == 1
+    (end,) = recorder.ends
+    assert end.ending is Ending.TRUNCATED
+
+
+def test_leaving_the_block_after_a_stop_does_not_cut_what_is_in_flight(
+    host: str, clients: _Clients
+) -> None:
+    with EchoServer(host, 0) as server:
+        sock = clients.connect(server.addresses[0])
+        sock.sendall(b"in flight")
+        server.stop()
+    assert _read_to_end(sock) == b"in flight"
+
+
+def test_one_that_has_had_everything_and_only_does_not_close_is_not_counted_as_cut(
+    host: str, recorder: _Recorder, clients: _Clients
+) -> None:
+    server = EchoServer(host, 0, drain_timeout=0.3, observer=recorder)
+    with _serving(server) as result:
+        sock = clients.connect(server.addresses[0])
+        assert _echoes(sock)
+        server.stop()
+        assert result.result(PATIENCE) == 0
+    (end,) = recorder.ends
+    assert end.ending is Ending.DRAINED

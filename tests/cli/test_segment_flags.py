@@ -58,7 +58,7 @@ def test_any_seed_that_a_file_may_have_may_be_a_flag(seed: str) -> None:
 @pytest.fixture
 def serving(host: str) -> Iterator[tuple[Running, int]]:
     """`serve` with pieces of 1 and 3, a little apart."""
-    args = ("--segment", "1,3", "--segment-delay", "30ms", "--seed", "7", "--output", "json")
+    args = ("--segment", "1,3", "--segment-delay", "100ms", "--seed", "7", "--output", "json")
     with Running("serve", "--host", host, "--port", "0", *args) as server:
         yield server, json.loads(server.line())["port"]
 
@@ -80,7 +80,7 @@ def test_send_cuts_as_its_flags_say(host: str) -> None:
         sock.sendall(b"abcdef")
         assert sock.recv(1) == b""
 
-    args = ("--segment", "1,3", "--segment-delay", "30ms", "--seed", "7")
+    args = ("--segment", "1,3", "--segment-delay", "100ms", "--seed", "7")
     with serving_once(host, answer) as port:
         done = start("send", "--host", host, "--port", str(port), *args, "-o", "raw", "abcdef")
     assert (done.code, done.out, done.err) == (0, b"abcdef", b"")

@@ -371,3 +371,41 @@ def test_when_nobody_reads_what_comes_back_it_ends_without_a_word(
         client.process.wait(DEADLINE)
         assert client.process.returncode == 141
         assert client.err.pipe.read() == b""
+
+
+def test_the_end_of_input_at_a_terminal_ends_it(echo_server: EchoServer) -> None:
+    # A terminal tells its end once: whoever waits for it to be readable again waits for ever.
+    ours, theirs = os.openpty()
+    try:
+        args = (*_to(echo_server), "--output", "raw", "-")
+        with Running("send", *args, stdin=theirs) as sending:
+            os.write(ours, b"abc\n\x04")
+            done = sending.end()
+        assert (done.code, done.out, done.err) == (0, b"abc\n", b"")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_named_pipe_is_read_once(echo_server: EchoServer, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    args = ("--output", "raw", "--file", str(pipe))
+    with Running("send", *_to(echo_server), *args) as sending:
+        # Opening for writing waits for the reader.
+        pipe.write_bytes(b"hello")
+        done = sending.end()
+    assert (done.code, done.out, done.err) == (0, b"hello", b"")
+    twice = Running("send", *_to(echo_server), *args, "--count", "2")
+    with twice as sending:
+        pipe.write_bytes(b"")
+        done = sending.end()
+    assert done.code == 2
+    assert "can be sent only once" in done.complaint
+
+
+def test_raw_output_without_a_stdout_is_refused(echo_server: EchoServer) -> None:
+    close = ("sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "echokit")
+    done = start("send", *_to(echo_server), "--output", "raw", "x", command=close)
+    assert done.code == 2
+    assert "stdout is closed" in done.complaint

@@ -14,6 +14,7 @@ from echokit.errors import DialError, ResolveError
 from echokit.net import dial as dialling
 from echokit.net.address import Address
 from echokit.net.dial import ATTEMPT_DELAY, Dialed, dial, interleaved
+from echokit.net.reactor import WRITE, Reactor, SelectorPoller
 from tests.conftest import AVAILABLE
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -325,3 +326,46 @@ def test_a_slow_resolver_leaves_the_attempts_what_remains(
     with pytest.raises(DialError, match=r"no answer within 0\.2s"):
         dial("box", 7, timeout=0.2)
     assert 0.2 <= time.monotonic() - began < 0.33
+
+
+class _Together:
+    """A poller to which nothing is ready until two attempts run: then they end in one round."""
+
+    def __init__(self) -> None:
+        self._poller = SelectorPoller()
+        self._attempts = 0
+
+    def register(self, fd: int, eventmask: int, /) -> None:
+        self._attempts += eventmask == WRITE
+        self._poller.register(fd, eventmask)
+
+    def modify(self, fd: int, eventmask: int, /) -> None:
+        self._poller.modify(fd, eventmask)
+
+    def unregister(self, fd: int, /) -> None:
+        self._poller.unregister(fd)
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        return self._poller.poll(timeout) if self._attempts > 1 else []
+
+    def close(self) -> None:
+        self._poller.close()
+
+
+class _SlowToSay(socket.socket):
+    """A socket that never says at once that it has connected."""
+
+    def connect(self, address: Any, /) -> None:
+        with contextlib.suppress(BlockingIOError):
+            super().connect(address)
+        raise BlockingIOError(errno.EINPROGRESS, "in progress")
+
+
+def test_of_two_that_connect_in_one_round_one_wins_and_the_other_is_closed(
+    place: _Place, dials: Dials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialling, "Reactor", lambda: Reactor(poller=_Together()))
+    monkeypatch.setattr("echokit.net.dial.socket.socket", _SlowToSay)
+    # What stays open is found by the `no_leaks` fixture.
+    dialed = dials(place.answering(), place.answering(), attempt_delay=0.001)
+    assert [attempt.connected for attempt in dialed.attempts] == [True, False]
