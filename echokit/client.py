@@ -324,7 +324,7 @@ class EchoClient:
         now = self._reactor.clock()
         moved = (self._connection.bytes_in, self._connection.bytes_out)
         owed = self._outstanding.waiting or self._connection.sending
-        if moved != self._moved or not owed:
+        if moved != self._moved or not owed or self._connection.pausing:
             self._moved_at, self._moved = now, moved
         elif now - self._moved_at >= self._timeout:
             self._fail(f"no answer for {self._timeout:g}s")

@@ -36,7 +36,7 @@ _SHORTAGE_PAUSE = 0.1
 _SHORTAGE_WORD_EVERY = 1.0
 # While draining: a connection on which nothing has moved for this long, in seconds, has nothing
 # more in flight, and is ended. Longer than a lost segment takes to come again (Linux: 0.2 s).
-_QUIET = 0.5
+QUIET = 0.5
 
 
 class EchoServer:
@@ -307,7 +307,7 @@ class EchoServer:
             if self._moved.get(connection) == moved and not connection.sending:
                 self._cut += not connection.drain()
             self._moved[connection] = moved
-        quiet = min(_QUIET, self._drain_timeout / 2)
+        quiet = min(QUIET, self._drain_timeout / 2)
         self._reactor.call_later(quiet, self._end_quiet_ones)
 
     def _cut_all(self) -> None:

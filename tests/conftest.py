@@ -51,3 +51,10 @@ def no_leaks() -> Iterator[None]:
     alive = [thread.name for thread in threading.enumerate() if thread not in threads]
     assert not alive, f"threads left running: {alive}"
     assert not multiprocessing.active_children()
+
+
+@pytest.fixture(autouse=True)
+def quickly_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that end connections wait for their peers as ever, but not as long."""
+    monkeypatch.setattr("echokit.server.QUIET", 0.1)
+    monkeypatch.setattr("echokit.net.connection.LINGER_SECONDS", 0.3)

@@ -661,7 +661,7 @@ def test_stopping_finishes_what_is_in_flight_and_refuses_what_is_new(
 def test_a_client_that_pauses_while_it_is_owed_something_is_not_taken_for_idle(
     host: str, recorder: _Recorder, clients: _Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("echokit.server._QUIET", 0.02)
+    monkeypatch.setattr("echokit.server.QUIET", 0.02)
     server = EchoServer(host, 0, chunk_size=65536, observer=recorder)
     with _serving(server) as result:
         # More than the system takes without being read from: the rest is still to be sent.
@@ -926,6 +926,7 @@ def _answered(socks: Sequence[socket.socket], least: int, seconds: float) -> set
     return got
 
 
+@pytest.mark.slow
 def test_a_server_out_of_descriptors_serves_those_it_has_and_the_rest_as_they_leave(
     family: socket.AddressFamily, host: str, clients: _Clients
 ) -> None:

@@ -214,8 +214,9 @@ def _found(value: Any) -> str:
     """What stands there, in short."""
     if isinstance(value, dict):
         return "a mapping"
-    if isinstance(value, list):
-        return "a list"
+    if isinstance(value, list | tuple):
+        scalars = all(isinstance(item, str | int | float) for item in value)
+        return str(list(value)) if scalars and len(str(value)) <= 60 else "a list"  # noqa: PLR2004 - what fits a line
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -117,6 +117,11 @@ class Connection:
         return self._unsent is not None
 
     @property
+    def pausing(self) -> bool:
+        """Whether it keeps what waits to itself for a while, on purpose."""
+        return False
+
+    @property
     def finished(self) -> bool:
         """Whether all that was owed has gone, and our FIN."""
         return self._fin_sent

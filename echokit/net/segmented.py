@@ -69,6 +69,11 @@ class _Paced(Connection):
         else:
             self._lose(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
 
+    @property
+    def pausing(self) -> bool:
+        """Whether a pause between two pieces runs."""
+        return self._pause is not None
+
     def _may_write(self) -> bool:
         return self._unsent is not None and self._pause is None
 

@@ -22,6 +22,7 @@ __all__ = [
     "pytest_addoption",
     "pytest_configure",
     "pytest_generate_tests",
+    "pytest_runtest_call",
     "pytest_runtest_makereport",
 ]
 
@@ -30,6 +31,9 @@ _CHOICES = ("ipv4", "ipv6", "both")
 _MARKER = "echokit"
 # Where a test's servers keep what a failure report is to say.
 _NOTES = pytest.StashKey[list[str]]()
+_SERVERS = pytest.StashKey["list[RunningServer]"]()
+# What the fixtures decide, so that a marker cannot.
+_DECIDED = ("host", "family")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,6 +75,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that passed fails after all if something went wrong inside its servers."""
+    result = yield
+    if told := _told(item.stash.get(_SERVERS, [])):
+        pytest.fail("\n".join(told), pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -109,6 +122,7 @@ def echokit_server_factory(
     from echokit.testing.server import RunningServer
 
     servers: list[RunningServer] = []
+    request.node.stash[_SERVERS] = servers
 
     def make(**settings: Any) -> RunningServer:
         config = _config(request, echokit_family, settings)
@@ -120,12 +134,15 @@ def echokit_server_factory(
         return server
 
     yield make
+    # What the test itself failed for, its servers need not say again.
+    told = _told(servers)
     failures = []
     for server in servers:
         try:
             server.close()
         except AssertionError as error:
-            failures.append(str(error))
+            if str(error) not in told:
+                failures.append(str(error))
     if failures:
         pytest.fail("\n".join(failures), pytrace=False)
 
@@ -157,6 +174,17 @@ def echokit_client(
     client.close()
 
 
+def _told(servers: "list[RunningServer]") -> list[str]:
+    """What is wrong inside the servers, in their own words."""
+    told = []
+    for server in servers:
+        try:
+            server.check()
+        except AssertionError as error:
+            told.append(str(error))
+    return told
+
+
 def _option(config: pytest.Config, name: str) -> Any:
     given = config.getoption(f"echokit_{name}")
     return config.getini(f"echokit_{name}") if given is None else given
@@ -180,6 +208,13 @@ def _config(
             )
         values |= marker.kwargs
     values |= settings
+    for key in _DECIDED:
+        if values.get(key, literal) != literal:
+            pytest.fail(
+                f"{request.node.nodeid}: echokit: {key}: is what echokit_family decides; "
+                "use --echokit-family, or parametrize echokit_family",
+                pytrace=False,
+            )
     try:
         return from_values(values)
     except ConfigError as error:

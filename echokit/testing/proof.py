@@ -46,10 +46,10 @@ _HOSTILE = st.lists(_RUNS | st.binary(max_size=64), max_size=4).map(b"".join)
 # What the memory and time rules work with: large enough to tell, small enough to be quick.
 _BIG_MESSAGE = 8 << 20
 _MEMORY_ALLOWED = 1 << 20
-_FRAMES = 8000
-_TIMES_MORE = 8
-# Linear work takes about 8 times as long for 8 times as much, quadratic work 64 times.
-_SLOWER_AT_MOST = 28
+_FRAMES = 4000
+_TIMES_MORE = 16
+# Linear work takes about 16 times as long for 16 times as much, quadratic work 256 times.
+_SLOWER_AT_MOST = 48
 
 
 class BrokenRule(AssertionError):
@@ -308,7 +308,7 @@ class _Proof:
             self._compare_times(what, _chopped(short), _chopped(long))
 
     def _compare_times(self, what: str, few: list[bytes], many: list[bytes]) -> None:
-        """Raise if `many`, 8 times as many bytes as `few`, take far more than 8 times as long."""
+        """Raise if `many`, 16 times as many bytes as `few`, take far more than 16 times as long."""
         short = min(self._seconds(few) for _ in range(3))
         long = self._seconds(many)
         if long > short * _SLOWER_AT_MOST:

@@ -44,25 +44,31 @@ class _Recorder(Observer):
         self.changed = threading.Condition()
         self.connections: list[RecordedConnection] = []
         self.warnings: list[str] = []
-        self._open: dict[Address, RecordedConnection] = {}
+        # By peer, oldest first: an address may come again before its old end has been seen.
+        self._open: dict[Address, list[RecordedConnection]] = {}
+        self.failure: BaseException | None = None
 
     def accepted(self, peer: Address) -> None:
         """A new record."""
         with self.changed:
-            self._open[peer] = RecordedConnection(peer)
-            self.connections.append(self._open[peer])
+            record = RecordedConnection(peer)
+            self._open.setdefault(peer, []).append(record)
+            self.connections.append(record)
             self.changed.notify_all()
 
     def received(self, peer: Address, message: bytes) -> None:
         """One more message."""
         with self.changed:
-            self._open[peer].messages.append(message)
+            self._open[peer][-1].messages.append(message)
             self.changed.notify_all()
 
     def ended(self, peer: Address, end: End) -> None:
         """The record is complete."""
         with self.changed:
-            self._open.pop(peer).end = end
+            records = self._open[peer]
+            records.pop(0).end = end
+            if not records:
+                del self._open[peer]
             self.changed.notify_all()
 
     def warned(self, text: str) -> None:
@@ -93,7 +99,6 @@ class RunningServer:
         self.config = config
         self.segmentation = config.segmentation
         self._recorder = _Recorder()
-        self._failure: BaseException | None = None
         self._server = EchoServer(
             config.host,
             config.port,
@@ -116,7 +121,9 @@ class RunningServer:
         try:
             self._server.serve()
         except BaseException as error:  # noqa: BLE001 - told by `close`, in the test's thread
-            self._failure = error
+            with self._recorder.changed:
+                self._recorder.failure = error
+                self._recorder.changed.notify_all()
 
     @property
     def connections(self) -> Sequence[RecordedConnection]:
@@ -142,10 +149,12 @@ class RunningServer:
 
         Raises:
             TimeoutError: They have not come in time; it says what has.
+            ServerFailed: The server has failed meanwhile.
         """
         deadline = time.monotonic() + timeout
         with self._recorder.changed:
             while (have := sum(len(c.messages) for c in self._recorder.connections)) < n_messages:
+                self.check()
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._recorder.changed.wait(left):
                     raise TimeoutError(
@@ -159,6 +168,25 @@ class RunningServer:
         shown = [[message[:32] for message in record[-8:]] for record in self.messages]
         return repr(shown)
 
+    def check(self) -> None:
+        """See whether all is well inside the server.
+
+        Raises:
+            ServerFailed: It is not; in the server's own words.
+        """
+        with self._recorder.changed:
+            failure = self._recorder.failure
+            records = list(self._recorder.connections)
+        if failure is not None:
+            words = f"the server on {self.address} failed: {type(failure).__name__}: {failure}"
+            raise ServerFailed(words) from failure
+        for record in records:
+            if record.end is not None and record.end.ending is Ending.ERROR:
+                raise ServerFailed(
+                    f"the server on {self.address} failed on the connection from {record.peer}: "
+                    f"{record.end.why}"
+                ) from record.end.error
+
     def close(self) -> None:
         """End at once, and wait until it has.
 
@@ -170,17 +198,7 @@ class RunningServer:
         self._thread.join(_END_TIMEOUT)
         if self._thread.is_alive():
             raise ServerFailed(f"the server on {self.address} does not end")
-        if self._failure is not None:
-            kind = type(self._failure).__name__
-            words = f"the server on {self.address} failed: {kind}: {self._failure}"
-            raise ServerFailed(words) from self._failure
-        for record in self._recorder.connections:
-            end = record.end
-            if end is not None and end.ending is Ending.ERROR:
-                raise ServerFailed(
-                    f"the server on {self.address} failed on the connection from {record.peer}: "
-                    f"{end.why}"
-                ) from end.error
+        self.check()
 
     def __repr__(self) -> str:
         return f"<RunningServer {self.address} {self.messages_shown()}>"

@@ -32,7 +32,7 @@ BAD = {
             "bad.yaml:7:16: framing.max_message: does not fit a prefix of 1 byte(s), which can "
             "say 255 at most; found 256",
             "bad.yaml:8:19: client.timeout: should be greater than or equal to 0.001; found 0",
-            "bad.yaml:9:9: server: should be a mapping; found a list",
+            "bad.yaml:9:9: server: should be a mapping; found []",
         ],
     ),
     "bad.toml": (

@@ -91,6 +91,7 @@ def _feed(stdin: IO[bytes], block: bytes, times: int) -> None:
                 view = view[stdin.write(view) :]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are read from /proc")
 @pytest.mark.parametrize("framing", ["raw", "length-prefixed"], indirect=True)
 def test_a_stream_takes_memory_for_what_is_on_its_way_and_not_for_its_length(

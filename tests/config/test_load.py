@@ -100,7 +100,7 @@ timeout = "250ms"
         ("port: 7.0", "1:7: port: should be a whole number; found 7.0"),
         ("port: true", "1:7: port: should be a whole number; found true"),
         ("port:", "1:1: port: should be a whole number; found nothing"),
-        ("port: [7]", "1:7: port: should be a whole number; found a list"),
+        ("port: [7]", "1:7: port: should be a whole number; found [7]"),
         ("port: {a: 7}", "1:7: port: should be a whole number; found a mapping"),
         ("port: yes", "1:7: port: should be a whole number; found 'yes'"),
         ("port: 12:30", "1:7: port: should be a whole number; found '12:30'"),

@@ -40,9 +40,10 @@ BROKEN: list[tuple[type[Framing], str]] = [
 
 @pytest.mark.parametrize("framing", SOUND, ids=repr)
 def test_a_sound_framing_passes(framing: Framing) -> None:
-    check_framing(framing)
+    check_framing(framing, max_examples=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("broken", "rule"), BROKEN)
 def test_a_broken_framing_is_caught_for_its_reason(broken: type[Framing], rule: str) -> None:
     with pytest.raises(BrokenRule) as caught:
