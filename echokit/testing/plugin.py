@@ -32,6 +32,8 @@ _MARKER = "echokit"
 # Where a test's servers keep what a failure report is to say.
 _NOTES = pytest.StashKey[list[str]]()
 _SERVERS = pytest.StashKey["list[RunningServer]"]()
+# What a test has failed for, in its servers' words.
+_TOLD = pytest.StashKey[list[str]]()
 # What the fixtures decide, so that a marker cannot.
 _DECIDED = ("host", "family")
 
@@ -78,7 +80,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """A test that passed fails after all if something went wrong inside its servers."""
     result = yield
-    if told := _told(item.stash.get(_SERVERS, [])):
+    told = item.stash[_TOLD] = _wrong(item.stash.get(_SERVERS, []))
+    if told:
         pytest.fail("\n".join(told), pytrace=False)
     return result
 
@@ -135,7 +138,7 @@ def echokit_server_factory(
 
     yield make
     # What the test itself failed for, its servers need not say again.
-    told = _told(servers)
+    told = request.node.stash.get(_TOLD, [])
     failures = []
     for server in servers:
         try:
@@ -174,15 +177,15 @@ def echokit_client(
     client.close()
 
 
-def _told(servers: "list[RunningServer]") -> list[str]:
+def _wrong(servers: "list[RunningServer]") -> list[str]:
     """What is wrong inside the servers, in their own words."""
-    told = []
+    found = []
     for server in servers:
         try:
             server.check()
         except AssertionError as error:
-            told.append(str(error))
-    return told
+            found.append(str(error))
+    return found
 
 
 def _option(config: pytest.Config, name: str) -> Any:
