@@ -17,7 +17,7 @@ RANDOM = "random"
 JOINED = "joined"
 # Random pieces: mostly a few bytes, where headers are cut, and now and then many.
 _SMALL = 8
-_LARGE = 2048
+_LARGE = 64
 # How long joined output is gathered where no delay is given, in seconds.
 _GATHER = 0.02
 
@@ -38,8 +38,10 @@ class Segmentation:
     seed: int = 0
 
     def __str__(self) -> str:
-        how = self.how if isinstance(self.how, str) else ",".join(map(str, self.how))
-        return f"segment={how!r}, seed={self.seed}" if self.how == RANDOM else f"segment={how}"
+        how = self.how if isinstance(self.how, str) else list(self.how)
+        seed = f", seed={self.seed}" if self.how == RANDOM else ""
+        delay = f", segment_delay={self.delay}" if self.delay else ""
+        return f"segment={how!r}{delay}{seed}"
 
 
 class Segments:

@@ -70,7 +70,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that uses `echokit_family` runs once for each family asked for."""
-    if "echokit_family" in metafunc.fixturenames:
+    own = any(
+        "echokit_family" in marker.args[0]
+        for marker in metafunc.definition.iter_markers("parametrize")
+    )
+    if "echokit_family" in metafunc.fixturenames and not own:
         asked = _option(metafunc.config, "family")
         names = [name for name in _FAMILIES if asked in (name, "both")]
         metafunc.parametrize("echokit_family", names, indirect=True)
@@ -101,14 +105,19 @@ def pytest_runtest_makereport(
 @pytest.fixture
 def echokit_family(request: pytest.FixtureRequest) -> socket.AddressFamily:
     """Each address family in turn: AF_INET, AF_INET6. One that the host lacks is skipped."""
-    family, literal = _FAMILIES[request.param]
+    # Without a parameter it was asked for by its name alone, as a test runs: the first asked for.
+    asked = _option(request.config, "family")
+    name = getattr(request, "param", "ipv4" if asked == "both" else asked)
+    family, literal = _FAMILIES[name]
+    why = ""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind((literal, 0))
     except OSError as error:
         why = f"this host has no {literal}: {error.strerror}"
-        if family == socket.AF_INET6 and _option(request.config, "require_ipv6"):
-            pytest.fail(f"{why}, and --echokit-require-ipv6 was given", pytrace=False)
+    if why and family == socket.AF_INET6 and _option(request.config, "require_ipv6"):
+        pytest.fail(f"{why}, and --echokit-require-ipv6 was given", pytrace=False)
+    if why:
         pytest.skip(why)
     return family
 
@@ -126,6 +135,8 @@ def echokit_server_factory(
 
     servers: list[RunningServer] = []
     request.node.stash[_SERVERS] = servers
+    request.node.stash[_NOTES] = []
+    request.node.stash[_TOLD] = []
 
     def make(**settings: Any) -> RunningServer:
         config = _config(request, echokit_family, settings)
@@ -133,7 +144,7 @@ def echokit_server_factory(
         servers.append(server)
         if server.segmentation is not None:
             note = f"the server on {server.address} cut what it sent: {server.segmentation}"
-            request.node.stash.setdefault(_NOTES, []).append(note)
+            request.node.stash[_NOTES].append(note)
         return server
 
     yield make
@@ -201,7 +212,7 @@ def _config(
     from echokit.errors import ConfigError
 
     literal = next(literal for found, literal in _FAMILIES.values() if found == family)
-    values: dict[str, Any] = {"host": literal, "port": 0}
+    values: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers(_MARKER))):
         if marker.args:
             pytest.fail(
@@ -212,12 +223,14 @@ def _config(
         values |= marker.kwargs
     values |= settings
     for key in _DECIDED:
-        if values.get(key, literal) != literal:
+        if key in values:
             pytest.fail(
-                f"{request.node.nodeid}: echokit: {key}: is what echokit_family decides; "
-                "use --echokit-family, or parametrize echokit_family",
+                f"{request.node.nodeid}: echokit: {key}: is what echokit_family decides; use "
+                "--echokit-family, or @pytest.mark.parametrize('echokit_family', ['ipv6'], "
+                "indirect=True)",
                 pytrace=False,
             )
+    values = {"port": 0} | values | {"host": literal}
     try:
         return from_values(values)
     except ConfigError as error:

@@ -15,8 +15,9 @@ from echokit.errors import FramingError, IncompleteMessage, MessageTooLarge
 from echokit.framing.base import Decoder, Framing
 
 try:
-    from hypothesis import HealthCheck, assume, given, settings
+    from hypothesis import HealthCheck, Phase, assume, given, settings
     from hypothesis import strategies as st
+    from hypothesis.errors import Unsatisfiable
 except ImportError as error:  # pragma: no cover - the test environment has it
     raise ImportError(
         "check_framing needs Hypothesis: install echokit with its extra 'testing'"
@@ -26,6 +27,7 @@ __all__ = ["RULES", "BrokenRule", "check_framing"]
 
 RULES: Final = {
     "encode": "encode carries a message, or refuses it with a FramingError, and no other error",
+    "independent": "decoders of one framing share nothing, whatever order they are fed in",
     "round trip": "what was encoded is decoded again, message by message",
     "any split": "however the wire is cut into pieces, the same messages come of it",
     "byte by byte": "fed one byte at a time, the same messages come of it",
@@ -42,6 +44,9 @@ RULES: Final = {
 _EDGES = st.sampled_from([b"\x00", b"\x01", b"\x7f", b"\x80", b"\xfe", b"\xff", b"\n", b"\r"])
 _RUNS = st.builds(bytes.__mul__, _EDGES, st.integers(1, 12))
 _HOSTILE = st.lists(_RUNS | st.binary(max_size=64), max_size=4).map(b"".join)
+
+# How much of each piece is kept to be shown.
+_REMEMBERED = 4096
 
 # What the memory and time rules work with: large enough to tell, small enough to be quick.
 _BIG_MESSAGE = 8 << 20
@@ -81,20 +86,23 @@ def check_framing(
 
     Args:
         framing: An instance, with the options that are to be proved.
-        messages: What its messages look like, where not any bytes will do. What `encode` refuses
-            with a `FramingError` is left out in any case.
+        messages: What its messages look like, where not any bytes will do (records of one size,
+            texts). What `encode` refuses with a `FramingError` is left out in any case.
         max_examples: How many examples Hypothesis tries for each rule.
 
     Raises:
         BrokenRule: It breaks one; the message shows the smallest bytes found.
+        ValueError: `encode` refuses next to everything that was tried: `messages` is needed.
     """
-    limit = getattr(framing, "max_message", None)
+    limit = _limit_of(framing)
+    most = 300 if limit is None else min(300, limit)
     if messages is None:
-        messages = st.binary(max_size=min(300, limit if limit is not None else 300))
+        messages = _any_messages(framing).filter(lambda message: len(message) <= most)
     proof = _Proof(framing, messages, max_examples)
-    proof.check_encode()
+    proof.check_independence()
     proof.check_round_trip()
     proof.check_splits()
+    proof.check_sizes()
     proof.check_hostile()
     proof.check_end()
     proof.check_buffers()
@@ -129,18 +137,47 @@ class _Proof:
             deadline=None,
             database=None,
             derandomize=True,
+            phases=(Phase.generate, Phase.shrink),
             report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
         )
 
     # Hypothesis.
 
-    def check_encode(self) -> None:
-        """Rule: encode, of sizes at which headers grow."""
+    def check_sizes(self) -> None:
+        """Rules: encode, round trip: at the sizes where headers grow, whole and cut."""
         most = _limit_of(self._framing)
         for size in (0, 1, 127, 128, 255, 256, 16_383, 16_384, 65_535, 65_536, 70_000):
-            if most is None or size <= most:
-                self._encoded(self._framing, b"x" * size)
+            if most is not None and size > most:
+                continue
+            # Bytes that differ by their place show what is out of order.
+            varied = (bytes(range(35, 124)) * (size // 89 + 1))[:size]
+            wire = self._encoded(self._framing, varied)
+            if wire is None:
+                continue
+            for cuts in ((), (1,), (len(wire) // 2,), (1, len(wire) - 1)):
+                places = sorted({0, len(wire), *cuts})
+                pieces = [wire[a:b] for a, b in itertools.pairwise(places)]
+                found = self._decode(pieces, "round trip")
+                if found.error is not None or not self._same(found.messages, [varied]):
+                    shown = f"sent {_shown(varied)}, as {_shown(pieces)}, came {found}"
+                    raise BrokenRule(self._framing, "round trip", shown)
+
+    def check_independence(self) -> None:
+        """Rule: independent: two connections, fed in turns."""
+        message = self._encodable(self._framing, 8) or self._encodable(self._framing, 1)
+        if message is None:
+            return
+        wire = self._framing.encode(message)
+        cut = len(wire) // 2
+        one, other = self._framing.decoder(), self._framing.decoder()
+        first = self._feed(one, [wire[:cut]], "independent")
+        second = self._feed(other, [wire], "independent")
+        rest = self._feed(one, [wire[cut:]], "independent")
+        for found in (second.messages, first.messages + rest.messages):
+            if not self._same(found, [message]):
+                shown = f"{_shown(wire)} on two connections in turns came as {_shown(found)} on one"
+                raise BrokenRule(self._framing, "independent", shown)
 
     def check_round_trip(self) -> None:
         """Rule: round trip."""
@@ -171,6 +208,7 @@ class _Proof:
         cuts = st.lists(st.integers(0, 1 << 16), max_size=4)
         self._attack(rule, self._good_wires(), cuts)
         self._attack(rule, _HOSTILE, cuts)
+        self._attack(rule, st.builds(bytes.__add__, self._good_wires(), _HOSTILE), cuts)
 
     def check_hostile(self) -> None:
         """Rules: hostile bytes, stays failed."""
@@ -221,8 +259,9 @@ class _Proof:
                 buffer = bytearray(piece)
                 if not buffer:
                     continue
-                decoder.receive_data(buffer)  # type: ignore[arg-type]  # a hostile caller
-                found.extend(self._drained(decoder))
+                fed: Any = buffer
+                outcome = self._feed(decoder, [fed], "own buffers")
+                found.extend(outcome.messages)
                 try:
                     buffer[:] = bytes(len(buffer))
                     buffer.clear()
@@ -240,38 +279,41 @@ class _Proof:
 
     def check_limit(self) -> None:
         """Rule: limit: exactly it passes, one more does not."""
-        limited = self._with_limit(64)
-        wider = self._with_limit(4096)
-        exact = self._encodable(wider, 64)
-        over = self._encodable(wider, 65)
-        if exact is None or over is None:
+        limited = self._with_limit(64) or self._framing
+        limit = _limit_of(limited)
+        wider = None if limit is None else self._with_limit(limit + 64)
+        if limit is None or limit > _BIG_MESSAGE:
             return
-        try:
-            limited.encode(exact)
-        except FramingError as error:
-            shown = f"encode refused 64 bytes under a limit of 64: {error}"
-            raise BrokenRule(self._framing, "limit", shown) from error
+        exact = self._encodable(limited, limit)
+        if exact is None:
+            if wider is None or self._encodable(wider, limit) is None:
+                return
+            shown = f"encode refused {limit} bytes under a limit of {limit}"
+            raise BrokenRule(self._framing, "limit", shown)
+        over = exact + exact[-1:] if exact else b"x"
         try:
             wire = limited.encode(over)
         except MessageTooLarge:
             pass
-        except FramingError as error:
-            shown = f"encode refused 65 bytes over a limit of 64, but with {error!r}"
+        except Exception as error:
+            shown = f"encode refused {len(over)} bytes over a limit of {limit} with {error!r}"
             raise BrokenRule(self._framing, "limit", shown) from error
         else:
-            shown = f"encode made {_shown(wire)} of 65 bytes under a limit of 64"
+            shown = f"encode made {_shown(wire)} of {len(over)} bytes under a limit of {limit}"
             raise BrokenRule(self._framing, "limit", shown)
-        for message, passes in ((exact, True), (over, False)):
-            decoder = limited.decoder()
-            found = self._feed(decoder, [wider.encode(message)], "limit")
-            right = found.messages == [message] if passes else _too_large(found)
+        wires = [(exact, limited.encode(exact))]
+        if wider is not None and (wire_over := self._encoded(wider, over)) is not None:
+            wires.append((over, wire_over))
+        for message, wire in wires:
+            found = self._feed(limited.decoder(), [wire], "limit")
+            right = found.messages == [message] if message is exact else _too_large(found)
             if not right:
-                shown = f"{len(message)} bytes under a limit of 64 came as {found}"
+                shown = f"{len(message)} bytes under a limit of {limit} came as {found}"
                 raise BrokenRule(self._framing, "limit", shown)
 
     def check_memory(self) -> None:
         """Rule: memory: the beginning of a large message costs next to nothing."""
-        large = self._with_limit(_BIG_MESSAGE)
+        large = self._with_limit(_BIG_MESSAGE) or self._framing
         message = self._encodable(large, min(_BIG_MESSAGE, _limit_of(large) or _BIG_MESSAGE))
         if message is None or len(message) <= _MEMORY_ALLOWED:
             return
@@ -323,12 +365,8 @@ class _Proof:
         raise BrokenRule(self._framing, "linear time", shown)
 
     def _seconds(self, pieces: list[bytes]) -> float:
-        decoder = self._framing.decoder()
         began = time.process_time()
-        for piece in pieces:
-            decoder.receive_data(piece)
-            while decoder.next_message() is not None:
-                pass
+        self._decode(pieces, "linear time")
         return time.process_time() - began
 
     # What the rules are made of.
@@ -339,6 +377,11 @@ class _Proof:
             self._settings(given(*strategies)(rule))()
         except BrokenRule as broken:
             raise BrokenRule(broken.framing, broken.rule, broken.shown) from broken.__cause__
+        except Unsatisfiable:
+            raise ValueError(
+                f"{type(self._framing).__name__}.encode refused next to every message that was "
+                "tried: say with `messages=` what its messages look like"
+            ) from None
 
     def _good_wires(self) -> "st.SearchStrategy[bytes]":
         return st.lists(self._messages, max_size=4).map(self._wire_of_good)
@@ -357,37 +400,59 @@ class _Proof:
     def _encoded(self, framing: Framing, message: bytes) -> bytes | None:
         """`message` encoded, or None where the framing cannot carry it."""
         try:
-            return framing.encode(message)
+            wire = framing.encode(message)
         except FramingError:
             return None
         except Exception as error:
             shown = f"encoding {_shown(message)} raised {type(error).__name__}: {error}"
             raise BrokenRule(framing, "encode", shown) from error
+        if type(wire) is not bytes:
+            shown = f"encoding {_shown(message)} gave {type(wire).__name__}, not bytes"
+            raise BrokenRule(framing, "encode", shown)
+        return wire
 
     def _decode(self, pieces: Iterable[bytes], rule: str) -> _Outcome:
         return self._feed(self._framing.decoder(), pieces, rule)
 
     def _feed(self, decoder: Decoder, pieces: Iterable[bytes], rule: str) -> _Outcome:
-        """What comes of feeding the pieces; any error but a FramingError breaks `rule`."""
+        """What comes of feeding the pieces; any error but next_message's own breaks `rule`."""
         messages: list[bytes] = []
-        fed = b""
+        fed: list[bytes] = []
+        size = 0
+        feeding = False
         try:
             for piece in pieces:
-                if piece:
-                    fed += piece
-                    decoder.receive_data(piece)
-                    messages.extend(self._drained(decoder))
-            messages.extend(self._drained(decoder))
-        except FramingError as error:
-            return _Outcome(messages, error)
+                if not piece:
+                    continue
+                fed.append(bytes(piece[:_REMEMBERED]))
+                size += len(piece)
+                feeding = True
+                decoder.receive_data(piece)
+                feeding = False
+                self._drain(decoder, messages, size, fed)
+            self._drain(decoder, messages, size, fed)
+        except BrokenRule:
+            raise
         except Exception as error:
-            shown = f"{_shown(fed)} raised {type(error).__name__}: {error}"
+            if isinstance(error, FramingError) and not feeding:
+                return _Outcome(messages, error)
+            where = "receive_data" if feeding else "next_message"
+            shown = f"{where} raised {type(error).__name__}: {error}; fed {_shown(b''.join(fed))}"
+            if isinstance(error, FramingError):
+                rule = "hostile bytes"
             raise BrokenRule(self._framing, rule, shown) from error
         return _Outcome(messages, None)
 
-    def _drained(self, decoder: Decoder) -> Iterable[bytes]:
+    def _drain(self, decoder: Decoder, messages: list[bytes], size: int, fed: list[bytes]) -> None:
+        """Take every message that there is; there cannot be many more than bytes."""
         while (message := decoder.next_message()) is not None:
-            yield message
+            messages.append(message)
+            if type(message) is not bytes:
+                shown = f"next_message gave {type(message).__name__}, not bytes"
+                raise BrokenRule(self._framing, "round trip", shown)
+            if len(messages) > size + 16:
+                shown = f"messages without end come of {_shown(b''.join(fed))}"
+                raise BrokenRule(self._framing, "hostile bytes", shown)
 
     def _eof(self, decoder: Decoder, fed: bytes) -> FramingError | None:
         """The IncompleteMessage that the end of the stream raises, if it does."""
@@ -407,24 +472,38 @@ class _Proof:
         return found == sent
 
     def _alike(self, one: _Outcome, other: _Outcome) -> bool:
-        same_end = type(one.error) is type(other.error)
+        same_end = (one.error is None) == (other.error is None)
         return same_end and self._same(one.messages, other.messages)
 
-    def _with_limit(self, limit: int) -> Framing:
-        """The framing with another limit, as far as its other options let it be."""
-        if _limit_of(self._framing) is None:
-            return self._framing
+    def _with_limit(self, limit: int) -> Framing | None:
+        """The framing with another limit; None where its options do not let it be."""
+        if "max_message" not in type(self._framing).model_fields:
+            return None
         changed = self._framing.model_dump() | {"max_message": limit}
         try:
             return type(self._framing).model_validate(changed)
         except ValueError:
-            return self._framing
+            return None
 
     def _encodable(self, framing: Framing, size: int) -> bytes | None:
         """A message of `size` bytes that `framing` can carry, or None."""
         fills = (b"x", b"\x00", b"1", b" ")
         found = (fill * size for fill in fills if self._encoded(framing, fill * size) is not None)
         return next(found, None)
+
+
+def _any_messages(framing: Framing) -> "st.SearchStrategy[bytes]":
+    """Any bytes; and some that are made of what the framing itself puts on the wire."""
+    own = [b"\r\n", b"\n", b"\0"]
+    for message in (b"", b"x"):
+        try:
+            wire = framing.encode(message)
+        except Exception:  # noqa: BLE001, S112 - `check_sizes` tells of it
+            continue
+        if len(wire) <= 64:  # noqa: PLR2004 - a header, no record
+            own.append(wire)
+    pieces = st.sampled_from(own) | st.binary(max_size=8)
+    return st.binary(max_size=300) | st.lists(pieces, max_size=4).map(b"".join)
 
 
 def _limit_of(framing: Framing) -> int | None:

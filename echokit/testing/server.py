@@ -16,6 +16,8 @@ __all__ = ["RecordedConnection", "RunningServer", "ServerFailed"]
 
 # How long a server that was told to end at once may take for it.
 _END_TIMEOUT = 10.0
+# How long connections that the test left open may still end by themselves.
+_LAST_WORDS = 0.1
 
 
 class ServerFailed(AssertionError):
@@ -43,7 +45,6 @@ class _Recorder(Observer):
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.connections: list[RecordedConnection] = []
-        self.warnings: list[str] = []
         # By peer, oldest first: an address may come again before its old end has been seen.
         self._open: dict[Address, list[RecordedConnection]] = {}
         self.failure: BaseException | None = None
@@ -70,11 +71,6 @@ class _Recorder(Observer):
             if not records:
                 del self._open[peer]
             self.changed.notify_all()
-
-    def warned(self, text: str) -> None:
-        """A warning."""
-        with self.changed:
-            self.warnings.append(text)
 
 
 class RunningServer:
@@ -114,7 +110,9 @@ class RunningServer:
         self.host = first.host
         self.port = first.port
         self.address = str(first)
-        self._thread = threading.Thread(target=self._serve, name=f"echokit-server {self.address}")
+        self._thread = threading.Thread(
+            target=self._serve, name=f"echokit-server {self.address}", daemon=True
+        )
         self._thread.start()
 
     def _serve(self) -> None:
@@ -193,12 +191,17 @@ class RunningServer:
         Raises:
             ServerFailed: It did not end, or something had gone wrong inside it.
         """
+        # What clients had sent is still read, so that what goes wrong with it is told.
         self._server.stop()
+        self._thread.join(_LAST_WORDS)
         self._server.stop()
         self._thread.join(_END_TIMEOUT)
         if self._thread.is_alive():
             raise ServerFailed(f"the server on {self.address} does not end")
         self.check()
+        left = [str(record.peer) for record in self._recorder.connections if record.end is None]
+        if left:
+            raise ServerFailed(f"the server on {self.address} left connections open: {left}")
 
     def __repr__(self) -> str:
         return f"<RunningServer {self.address} {self.messages_shown()}>"

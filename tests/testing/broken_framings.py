@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from echokit import Decoder, Framing, FramingError, IncompleteMessage, MessageTooLarge
+from echokit import Decoder, Delimited, Framing, FramingError, IncompleteMessage, MessageTooLarge
 
 
 class SoundDecoder:
@@ -156,7 +156,7 @@ class TrustsItsOptions(Framing):
 
     def encode(self, message: bytes) -> bytes:
         """Length and message, where it fits."""
-        return struct.pack(">B", len(message)) + message
+        return struct.pack(">H", len(message)) + message
 
 
 class EncodesAnything(Sound):
@@ -333,3 +333,142 @@ class JoinsAnew(_Wide):
                 self._buffer = bytearray(bytes(self._buffer) + data)
 
         return Broken(self.max_message)
+
+
+class NeverAdvances(Sound):
+    """Hostile bytes: an empty message is given again and again."""
+
+    def decoder(self) -> Decoder:
+        """Does not take the header of an empty message."""
+
+        class Broken(SoundDecoder):
+            def _take(self) -> bytes | None:
+                if self._buffer[:2] == b"\0\0":
+                    return b""
+                return super()._take()
+
+        return Broken(self.max_message)
+
+
+class RaisesWhereItIsFed(Sound):
+    """Hostile bytes: receive_data looks ahead, and raises what next_message should."""
+
+    def decoder(self) -> Decoder:
+        """Too eager."""
+
+        class Broken(SoundDecoder):
+            def receive_data(self, data: bytes) -> None:
+                super().receive_data(data)
+                if len(self._buffer) >= 2:
+                    self._length()
+
+        return Broken(self.max_message)
+
+
+class TurnsLongOnes(Sound):
+    """Round trip: only messages of more than a few hundred bytes are hurt."""
+
+    def decoder(self) -> Decoder:
+        """Turns them round."""
+
+        class Broken(SoundDecoder):
+            def _take(self) -> bytes | None:
+                message = super()._take()
+                return message[::-1] if message is not None and len(message) > 300 else message
+
+        return Broken(self.max_message)
+
+
+class GivesBytearrays(Sound):
+    """Round trip: what looks like the message is no bytes."""
+
+    def decoder(self) -> Decoder:
+        """One copy less."""
+
+        class Broken(SoundDecoder):
+            def _take(self) -> bytes | None:
+                message = super()._take()
+                return None if message is None else bytearray(message)  # type: ignore[return-value]  # the fault
+
+        return Broken(self.max_message)
+
+
+class EncodesBytearrays(Sound):
+    """Encode: what it gives is no bytes."""
+
+    def encode(self, message: bytes) -> bytes:
+        """One copy less."""
+        return bytearray(super().encode(message))  # type: ignore[return-value]  # that is the fault
+
+
+class SharesItsBuffer(Sound):
+    """Independent: all connections have one buffer."""
+
+    def decoder(self) -> Decoder:
+        """A class attribute where an instance's was meant."""
+        shared = _SHARED
+
+        class Broken(SoundDecoder):
+            def __init__(self, limit: int) -> None:
+                super().__init__(limit)
+                self._buffer = shared
+
+        return Broken(self.max_message)
+
+
+_SHARED = bytearray()
+
+
+class SplitsAtItsDelimiter(Framing):
+    """Round trip: a message that contains the delimiter is neither refused nor escaped."""
+
+    type: Literal["crlf"] = "crlf"
+
+    def decoder(self) -> Decoder:
+        """Lines."""
+        return Delimited(delimiter="\r\n").decoder()
+
+    def encode(self, message: bytes) -> bytes:
+        """No look at what it contains."""
+        return message + b"\r\n"
+
+
+class LargeOnly(Sound):
+    """Sound: its limit can be no small one."""
+
+    max_message: int = Field(60_000, ge=1024, le=0xFFFF)
+
+
+class Record(Framing):
+    """Sound: every message has 400 bytes."""
+
+    type: Literal["record"] = "record"
+
+    def decoder(self) -> Decoder:
+        """Cuts the stream every 400 bytes."""
+
+        class Records:
+            def __init__(self) -> None:
+                self._buffer = bytearray()
+
+            def receive_data(self, data: bytes) -> None:
+                self._buffer += data
+
+            def next_message(self) -> bytes | None:
+                if len(self._buffer) < 400:
+                    return None
+                message = bytes(self._buffer[:400])
+                del self._buffer[:400]
+                return message
+
+            def receive_eof(self) -> None:
+                if self._buffer:
+                    raise IncompleteMessage(len(self._buffer), 400)
+
+        return Records()
+
+    def encode(self, message: bytes) -> bytes:
+        """Nothing around it."""
+        if len(message) != 400:
+            raise FramingError("a record has 400 bytes")
+        return message

@@ -17,7 +17,7 @@ import pytest
 from echokit import Delimited, EchoClient, Framing, LengthPrefixed, Raw
 from echokit.testing import RunningServer
 from echokit.testing import plugin as the_plugin
-from tests.conftest import AVAILABLE
+from tests.conftest import AVAILABLE, ROOT
 
 pytest_plugins = ["pytester"]
 
@@ -704,3 +704,90 @@ def test_pytest_lists_the_marker_and_the_options(pytester: pytest.Pytester) -> N
         assert name in out
     for name in ("echokit_family", "echokit_require_ipv6"):
         assert re.search(rf"^\s+{name} \(\w+\):", out, re.MULTILINE)
+
+
+def test_the_readmes_example_runs(pytester: pytest.Pytester) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    [example] = [block for block in blocks if "test_a_message_comes_back_whole" in block]
+    result = _run(pytester, example)
+    result.assert_outcomes(passed=3 * len(AVAILABLE), skipped=3 * (2 - len(AVAILABLE)))
+
+
+def test_a_test_may_choose_its_families_itself(pytester: pytest.Pytester) -> None:
+    source = """
+        import pytest
+
+        @pytest.mark.parametrize("echokit_family", ["ipv4"], indirect=True)
+        def test_one(echokit_server):
+            assert echokit_server.host == "127.0.0.1"
+    """
+    _run(pytester, source).assert_outcomes(passed=1)
+
+
+def test_a_fixture_that_is_asked_for_by_name_has_the_first_family(
+    pytester: pytest.Pytester,
+) -> None:
+    source = """
+        def test_one(request):
+            server = request.getfixturevalue("echokit_server")
+            assert server.host == "127.0.0.1"
+    """
+    _run(pytester, source).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("key", ["host='::1'", "family='ipv6'"])
+def test_a_marker_cannot_choose_what_the_fixtures_decide(
+    pytester: pytest.Pytester, key: str
+) -> None:
+    source = f"""
+        import pytest
+
+        @pytest.mark.echokit({key})
+        def test_one(echokit_server):
+            pass
+    """
+    result = _run(pytester, source, args=("--echokit-family=ipv4",))
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*::test_one* echokit: {key.partition('=')[0]}: is what*"])
+
+
+def test_what_a_client_sends_last_is_still_looked_at(pytester: pytest.Pytester) -> None:
+    # The server's thread is slower than the test: what it fails at must not be lost.
+    source = """
+        import pytest
+
+        @pytest.mark.parametrize("number", range(40))
+        @pytest.mark.echokit(framing=Broken())
+        def test_it(echokit_server, number):
+            with socket.create_connection((echokit_server.host, echokit_server.port)) as sock:
+                sock.sendall(b"x")
+    """
+    assert _bad(_run(pytester, BROKEN, source, args=("--echokit-family=ipv4",))) == 40
+
+
+@pytest.mark.slow
+def test_a_framing_that_loops_does_not_keep_pytest_from_ending(pytester: pytest.Pytester) -> None:
+    source = """
+        import socket
+        import pytest
+        from echokit import Raw
+
+        class Loops(Raw):
+            transparent = False
+
+            def decoder(self):
+                return self
+
+            def receive_data(self, data):
+                while True:
+                    pass
+
+        @pytest.mark.echokit(framing=Loops())
+        def test_it(echokit_server):
+            with socket.create_connection((echokit_server.host, echokit_server.port)) as sock:
+                sock.sendall(b"x")
+    """
+    pytester.makepyfile(textwrap.dedent(source))
+    result = pytester.runpytest_subprocess("--echokit-family=ipv4", timeout=50)
+    result.stdout.fnmatch_lines(["*the server on 127.0.0.1:* does not end"])

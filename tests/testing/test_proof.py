@@ -1,6 +1,8 @@
 """The proof kit: it passes what keeps the contract, and catches what does not, for its reason."""
 
 import pytest
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
 
 from echokit import Delimited, Framing, LengthPrefixed, Raw
 from echokit.testing.proof import RULES, BrokenRule, check_framing
@@ -15,6 +17,7 @@ SOUND: list[Framing] = [
     Delimited(delimiter="\r\n"),
     Delimited(delimiter="aab"),
     shelf.Sound(),
+    shelf.LargeOnly(),
 ]
 
 BROKEN: list[tuple[type[Framing], str]] = [
@@ -35,6 +38,13 @@ BROKEN: list[tuple[type[Framing], str]] = [
     (shelf.HoldsAView, "own buffers"),
     (shelf.CopiesTheRest, "linear time"),
     (shelf.JoinsAnew, "linear time"),
+    (shelf.NeverAdvances, "hostile bytes"),
+    (shelf.RaisesWhereItIsFed, "hostile bytes"),
+    (shelf.TurnsLongOnes, "round trip"),
+    (shelf.GivesBytearrays, "round trip"),
+    (shelf.EncodesBytearrays, "encode"),
+    (shelf.SharesItsBuffer, "independent"),
+    (shelf.SplitsAtItsDelimiter, "round trip"),
 ]
 
 
@@ -62,3 +72,21 @@ def test_the_smallest_bytes_are_shown() -> None:
         check_framing(shelf.StripsSpaces())
     # One message of one byte of white space is as small as it gets.
     assert "sent [b'\\t']" in caught.value.shown or "sent [b' ']" in caught.value.shown
+
+
+def test_a_framing_that_carries_few_messages_needs_to_be_told_which() -> None:
+    with pytest.raises(ValueError, match="say with `messages=`"):
+        check_framing(shelf.Record())
+    check_framing(shelf.Record(), messages=st.binary(min_size=400, max_size=400))
+
+
+def test_a_profile_of_hypothesis_that_generates_nothing_does_not_skip_the_proof() -> None:
+    before = settings.default
+    settings.register_profile("nothing", phases=[Phase.explicit])
+    settings.load_profile("nothing")
+    try:
+        with pytest.raises(BrokenRule):
+            check_framing(shelf.StripsSpaces())
+    finally:
+        settings.register_profile("before", before)
+        settings.load_profile("before")
