@@ -9,10 +9,11 @@ import itertools
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
-from echokit.errors import FramingError, IncompleteMessage, MessageTooLarge
-from echokit.framing.base import Decoder, Framing
+from echokit.errors import MessageTooLarge
+from echokit.framing.base import Framing
+from echokit.testing.subject import RULES, BrokenRule, Outcome, Subject, limit_of, shown
 
 try:
     from hypothesis import HealthCheck, Phase, assume, given, settings
@@ -25,28 +26,10 @@ except ImportError as error:  # pragma: no cover - the test environment has it
 
 __all__ = ["RULES", "BrokenRule", "check_framing"]
 
-RULES: Final = {
-    "encode": "encode carries a message, or refuses it with a FramingError, and no other error",
-    "independent": "decoders of one framing share nothing, whatever order they are fed in",
-    "round trip": "what was encoded is decoded again, message by message",
-    "any split": "however the wire is cut into pieces, the same messages come of it",
-    "byte by byte": "fed one byte at a time, the same messages come of it",
-    "hostile bytes": "any bytes give messages or a FramingError, and no other error",
-    "stays failed": "after an error a decoder goes on raising that error, whatever it is fed",
-    "limit": "a message over max_message is refused, by encode and by the decoder",
-    "memory": "no memory is taken for a message before its bytes have come",
-    "end of stream": "a stream cut inside a message ends in IncompleteMessage, and no other does",
-    "own buffers": "a decoder keeps no reference to a buffer that it was fed",
-    "linear time": "decoding takes time in proportion to the bytes, however they come",
-}
-
 # Bytes that no friend sends: any at all, and runs of those that stand at the ends of things.
 _EDGES = st.sampled_from([b"\x00", b"\x01", b"\x7f", b"\x80", b"\xfe", b"\xff", b"\n", b"\r"])
 _RUNS = st.builds(bytes.__mul__, _EDGES, st.integers(1, 12))
 _HOSTILE = st.lists(_RUNS | st.binary(max_size=64), max_size=4).map(b"".join)
-
-# How much of each piece is kept to be shown.
-_REMEMBERED = 4096
 
 # What the memory and time rules work with: large enough to tell, small enough to be quick.
 _BIG_MESSAGE = 8 << 20
@@ -55,25 +38,6 @@ _FRAMES = 4000
 _TIMES_MORE = 16
 # Linear work takes about 16 times as long for 16 times as much, quadratic work 256 times.
 _SLOWER_AT_MOST = 48
-
-
-class BrokenRule(AssertionError):
-    """A framing breaks a rule of the contract.
-
-    Attributes:
-        framing: The framing.
-        rule: The rule's name, a key of `RULES`.
-        shown: What shows it.
-    """
-
-    def __init__(self, framing: Framing, rule: str, shown: str) -> None:
-        self.framing = framing
-        self.rule = rule
-        self.shown = shown
-        super().__init__(
-            f"{type(framing).__name__} ({framing.type!r}) breaks the rule {rule!r}: "
-            f"{RULES[rule]}.\n{shown}"
-        )
 
 
 def check_framing(
@@ -94,7 +58,7 @@ def check_framing(
         BrokenRule: It breaks one; the message shows the smallest bytes found.
         ValueError: `encode` refuses next to everything that was tried: `messages` is needed.
     """
-    limit = _limit_of(framing)
+    limit = limit_of(framing)
     most = 300 if limit is None else min(300, limit)
     if messages is None:
         messages = _any_messages(framing).filter(lambda message: len(message) <= most)
@@ -112,25 +76,13 @@ def check_framing(
     proof.check_time()
 
 
-class _Outcome:
-    """What a decoder made of a stream: its messages, and the error if there was one."""
-
-    def __init__(self, messages: list[bytes], error: FramingError | None) -> None:
-        self.messages = messages
-        self.error = error
-
-    def __str__(self) -> str:
-        error = f", then {type(self.error).__name__}: {self.error}" if self.error else ""
-        return f"{_shown(self.messages)}{error}"
-
-
-class _Proof:
+class _Proof(Subject):
     """The rules, each a method, for one framing."""
 
     def __init__(
         self, framing: Framing, messages: "st.SearchStrategy[bytes]", max_examples: int
     ) -> None:
-        self._framing = framing
+        super().__init__(framing)
         self._messages = messages
         self._settings = settings(
             max_examples=max_examples,
@@ -146,7 +98,7 @@ class _Proof:
 
     def check_sizes(self) -> None:
         """Rules: encode, round trip: at the sizes where headers grow, whole and cut."""
-        most = _limit_of(self._framing)
+        most = limit_of(self._framing)
         for size in (0, 1, 127, 128, 255, 256, 16_383, 16_384, 65_535, 65_536, 70_000):
             if most is not None and size > most:
                 continue
@@ -160,8 +112,8 @@ class _Proof:
                 pieces = [wire[a:b] for a, b in itertools.pairwise(places)]
                 found = self._decode(pieces, "round trip")
                 if found.error is not None or not self._same(found.messages, [varied]):
-                    shown = f"sent {_shown(varied)}, as {_shown(pieces)}, came {found}"
-                    raise BrokenRule(self._framing, "round trip", shown)
+                    what = f"sent {shown(varied)}, as {shown(pieces)}, came {found}"
+                    raise BrokenRule(self._framing, "round trip", what)
 
     def check_independence(self) -> None:
         """Rule: independent: two connections, fed in turns."""
@@ -176,8 +128,8 @@ class _Proof:
         rest = self._feed(one, [wire[cut:]], "independent")
         for found in (second.messages, first.messages + rest.messages):
             if not self._same(found, [message]):
-                shown = f"{_shown(wire)} on two connections in turns came as {_shown(found)} on one"
-                raise BrokenRule(self._framing, "independent", shown)
+                what = f"{shown(wire)} on two connections in turns came as {shown(found)} on one"
+                raise BrokenRule(self._framing, "independent", what)
 
     def check_round_trip(self) -> None:
         """Rule: round trip."""
@@ -186,8 +138,8 @@ class _Proof:
             wire = self._wire(messages)
             found = self._decode([wire], "round trip")
             if found.error is not None or not self._same(found.messages, messages):
-                shown = f"sent {_shown(messages)}, on the wire {_shown(wire)}, came {found}"
-                raise BrokenRule(self._framing, "round trip", shown)
+                what = f"sent {shown(messages)}, on the wire {shown(wire)}, came {found}"
+                raise BrokenRule(self._framing, "round trip", what)
 
         self._attack(rule, st.lists(self._messages, max_size=4))
 
@@ -202,8 +154,8 @@ class _Proof:
             for name, way in (("byte by byte", single), ("any split", pieces)):
                 found = self._decode(way, "hostile bytes")
                 if not self._alike(found, whole):
-                    shown = f"{_shown(wire)} whole: {whole}; as {_shown(way)}: {found}"
-                    raise BrokenRule(self._framing, name, shown)
+                    what = f"{shown(wire)} whole: {whole}; as {shown(way)}: {found}"
+                    raise BrokenRule(self._framing, name, what)
 
         cuts = st.lists(st.integers(0, 1 << 16), max_size=4)
         self._attack(rule, self._good_wires(), cuts)
@@ -221,8 +173,8 @@ class _Proof:
                 return
             again = self._feed(decoder, [more] if more else [], "stays failed")
             if type(again.error) is not type(found.error) or again.messages:
-                shown = f"{_shown(wire)}: {found}; and after {_shown(more)} more: {again}"
-                raise BrokenRule(self._framing, "stays failed", shown)
+                what = f"{shown(wire)}: {found}; and after {shown(more)} more: {again}"
+                raise BrokenRule(self._framing, "stays failed", what)
 
         damaged = st.builds(_damaged, self._good_wires(), st.integers(0, 300), _HOSTILE)
         self._attack(rule, _HOSTILE | damaged, st.binary(max_size=8))
@@ -242,8 +194,8 @@ class _Proof:
                 if clean != (error is None):
                     told = "no error" if error is None else f"{type(error).__name__}: {error}"
                     where = "between two messages" if clean else "inside a message"
-                    shown = f"{_shown(wire[:cut])} ends {where}; receive_eof raised {told}"
-                    raise BrokenRule(self._framing, "end of stream", shown)
+                    what = f"{shown(wire[:cut])} ends {where}; receive_eof raised {told}"
+                    raise BrokenRule(self._framing, "end of stream", what)
 
         self._attack(rule, st.lists(self._messages, min_size=1, max_size=3))
 
@@ -266,11 +218,11 @@ class _Proof:
                     buffer[:] = bytes(len(buffer))
                     buffer.clear()
                 except BufferError as error:
-                    shown = f"fed {_shown(piece)}, the decoder holds on to its buffer: {error}"
-                    raise BrokenRule(self._framing, "own buffers", shown) from error
+                    what = f"fed {shown(piece)}, the decoder holds on to its buffer: {error}"
+                    raise BrokenRule(self._framing, "own buffers", what) from error
             if not self._same(found, messages):
-                shown = f"fed {_shown(wire)}, each buffer zeroed after it: {_shown(found)}"
-                raise BrokenRule(self._framing, "own buffers", shown)
+                what = f"fed {shown(wire)}, each buffer zeroed after it: {shown(found)}"
+                raise BrokenRule(self._framing, "own buffers", what)
 
         nonempty = st.lists(self._messages, min_size=1, max_size=3)
         self._attack(rule, nonempty, st.integers(0, 1 << 16))
@@ -280,7 +232,7 @@ class _Proof:
     def check_limit(self) -> None:
         """Rule: limit: exactly it passes, one more does not."""
         limited = self._with_limit(64) or self._framing
-        limit = _limit_of(limited)
+        limit = limit_of(limited)
         wider = None if limit is None else self._with_limit(limit + 64)
         if limit is None or limit > _BIG_MESSAGE:
             return
@@ -288,19 +240,19 @@ class _Proof:
         if exact is None:
             if wider is None or self._encodable(wider, limit) is None:
                 return
-            shown = f"encode refused {limit} bytes under a limit of {limit}"
-            raise BrokenRule(self._framing, "limit", shown)
+            what = f"encode refused {limit} bytes under a limit of {limit}"
+            raise BrokenRule(self._framing, "limit", what)
         over = exact + exact[-1:] if exact else b"x"
         try:
             wire = limited.encode(over)
         except MessageTooLarge:
             pass
         except Exception as error:
-            shown = f"encode refused {len(over)} bytes over a limit of {limit} with {error!r}"
-            raise BrokenRule(self._framing, "limit", shown) from error
+            what = f"encode refused {len(over)} bytes over a limit of {limit} with {error!r}"
+            raise BrokenRule(self._framing, "limit", what) from error
         else:
-            shown = f"encode made {_shown(wire)} of {len(over)} bytes under a limit of {limit}"
-            raise BrokenRule(self._framing, "limit", shown)
+            what = f"encode made {shown(wire)} of {len(over)} bytes under a limit of {limit}"
+            raise BrokenRule(self._framing, "limit", what)
         wires = [(exact, limited.encode(exact))]
         if wider is not None and (wire_over := self._encoded(wider, over)) is not None:
             wires.append((over, wire_over))
@@ -308,13 +260,13 @@ class _Proof:
             found = self._feed(limited.decoder(), [wire], "limit")
             right = found.messages == [message] if message is exact else _too_large(found)
             if not right:
-                shown = f"{len(message)} bytes under a limit of {limit} came as {found}"
-                raise BrokenRule(self._framing, "limit", shown)
+                what = f"{len(message)} bytes under a limit of {limit} came as {found}"
+                raise BrokenRule(self._framing, "limit", what)
 
     def check_memory(self) -> None:
         """Rule: memory: the beginning of a large message costs next to nothing."""
         large = self._with_limit(_BIG_MESSAGE) or self._framing
-        message = self._encodable(large, min(_BIG_MESSAGE, _limit_of(large) or _BIG_MESSAGE))
+        message = self._encodable(large, min(_BIG_MESSAGE, limit_of(large) or _BIG_MESSAGE))
         if message is None or len(message) <= _MEMORY_ALLOWED:
             return
         begun = large.encode(message)[:64]
@@ -331,8 +283,8 @@ class _Proof:
             if not tracing:
                 tracemalloc.stop()
         if taken > _MEMORY_ALLOWED:
-            shown = f"{taken} bytes taken on the first 64 bytes of a message of {len(message)}"
-            raise BrokenRule(self._framing, "memory", shown)
+            what = f"{taken} bytes taken on the first 64 bytes of a message of {len(message)}"
+            raise BrokenRule(self._framing, "memory", what)
 
     def check_time(self) -> None:
         """Rule: linear time: many small messages at once, and a large one in small pieces."""
@@ -341,7 +293,7 @@ class _Proof:
             wire = self._framing.encode(small)
             few, many = wire * _FRAMES, wire * (_FRAMES * _TIMES_MORE)
             self._compare_times("small messages in one piece", [few], [many])
-        size = min(512 << 10, _limit_of(self._framing) or 512 << 10)
+        size = min(512 << 10, limit_of(self._framing) or 512 << 10)
         large = self._encodable(self._framing, size)
         part = None if large is None else self._encodable(self._framing, size // _TIMES_MORE)
         if large is not None and part is not None and size >= 1 << 16:
@@ -358,11 +310,11 @@ class _Proof:
             long = min(long, self._seconds(many))
         if long <= short * _SLOWER_AT_MOST:
             return
-        shown = (
+        what = (
             f"{what}: {sum(map(len, few))} bytes took {short * 1e3:.1f} ms, "
             f"{sum(map(len, many))} bytes {long * 1e3:.1f} ms"
         )
-        raise BrokenRule(self._framing, "linear time", shown)
+        raise BrokenRule(self._framing, "linear time", what)
 
     def _seconds(self, pieces: list[bytes]) -> float:
         began = time.process_time()
@@ -397,100 +349,6 @@ class _Proof:
         wires = (self._encoded(self._framing, message) for message in messages)
         return b"".join(wire for wire in wires if wire is not None)
 
-    def _encoded(self, framing: Framing, message: bytes) -> bytes | None:
-        """`message` encoded, or None where the framing cannot carry it."""
-        try:
-            wire = framing.encode(message)
-        except FramingError:
-            return None
-        except Exception as error:
-            shown = f"encoding {_shown(message)} raised {type(error).__name__}: {error}"
-            raise BrokenRule(framing, "encode", shown) from error
-        if type(wire) is not bytes:
-            shown = f"encoding {_shown(message)} gave {type(wire).__name__}, not bytes"
-            raise BrokenRule(framing, "encode", shown)
-        return wire
-
-    def _decode(self, pieces: Iterable[bytes], rule: str) -> _Outcome:
-        return self._feed(self._framing.decoder(), pieces, rule)
-
-    def _feed(self, decoder: Decoder, pieces: Iterable[bytes], rule: str) -> _Outcome:
-        """What comes of feeding the pieces; any error but next_message's own breaks `rule`."""
-        messages: list[bytes] = []
-        fed: list[bytes] = []
-        size = 0
-        feeding = False
-        try:
-            for piece in pieces:
-                if not piece:
-                    continue
-                fed.append(bytes(piece[:_REMEMBERED]))
-                size += len(piece)
-                feeding = True
-                decoder.receive_data(piece)
-                feeding = False
-                self._drain(decoder, messages, size, fed)
-            self._drain(decoder, messages, size, fed)
-        except BrokenRule:
-            raise
-        except Exception as error:
-            if isinstance(error, FramingError) and not feeding:
-                return _Outcome(messages, error)
-            where = "receive_data" if feeding else "next_message"
-            shown = f"{where} raised {type(error).__name__}: {error}; fed {_shown(b''.join(fed))}"
-            if isinstance(error, FramingError):
-                rule = "hostile bytes"
-            raise BrokenRule(self._framing, rule, shown) from error
-        return _Outcome(messages, None)
-
-    def _drain(self, decoder: Decoder, messages: list[bytes], size: int, fed: list[bytes]) -> None:
-        """Take every message that there is; there cannot be many more than bytes."""
-        while (message := decoder.next_message()) is not None:
-            messages.append(message)
-            if type(message) is not bytes:
-                shown = f"next_message gave {type(message).__name__}, not bytes"
-                raise BrokenRule(self._framing, "round trip", shown)
-            if len(messages) > size + 16:
-                shown = f"messages without end come of {_shown(b''.join(fed))}"
-                raise BrokenRule(self._framing, "hostile bytes", shown)
-
-    def _eof(self, decoder: Decoder, fed: bytes) -> FramingError | None:
-        """The IncompleteMessage that the end of the stream raises, if it does."""
-        try:
-            decoder.receive_eof()
-        except IncompleteMessage as error:
-            return error
-        except Exception as error:
-            shown = f"receive_eof after {_shown(fed)} raised {type(error).__name__}: {error}"
-            raise BrokenRule(self._framing, "end of stream", shown) from error
-        return None
-
-    def _same(self, found: list[bytes], sent: list[bytes]) -> bool:
-        """Whether these are the messages; where a chunk is a message, whether it is the stream."""
-        if self._framing.transparent:
-            return b"".join(found) == b"".join(sent)
-        return found == sent
-
-    def _alike(self, one: _Outcome, other: _Outcome) -> bool:
-        same_end = (one.error is None) == (other.error is None)
-        return same_end and self._same(one.messages, other.messages)
-
-    def _with_limit(self, limit: int) -> Framing | None:
-        """The framing with another limit; None where its options do not let it be."""
-        if "max_message" not in type(self._framing).model_fields:
-            return None
-        changed = self._framing.model_dump() | {"max_message": limit}
-        try:
-            return type(self._framing).model_validate(changed)
-        except ValueError:
-            return None
-
-    def _encodable(self, framing: Framing, size: int) -> bytes | None:
-        """A message of `size` bytes that `framing` can carry, or None."""
-        fills = (b"x", b"\x00", b"1", b" ")
-        found = (fill * size for fill in fills if self._encoded(framing, fill * size) is not None)
-        return next(found, None)
-
 
 def _any_messages(framing: Framing) -> "st.SearchStrategy[bytes]":
     """Any bytes; and some that are made of what the framing itself puts on the wire."""
@@ -506,12 +364,7 @@ def _any_messages(framing: Framing) -> "st.SearchStrategy[bytes]":
     return st.binary(max_size=300) | st.lists(pieces, max_size=4).map(b"".join)
 
 
-def _limit_of(framing: Framing) -> int | None:
-    limit: int | None = getattr(framing, "max_message", None)
-    return limit
-
-
-def _too_large(found: _Outcome) -> bool:
+def _too_large(found: Outcome) -> bool:
     return not found.messages and isinstance(found.error, MessageTooLarge)
 
 
@@ -522,12 +375,3 @@ def _chopped(wire: bytes) -> list[bytes]:
 def _damaged(wire: bytes, at: int, patch: bytes) -> bytes:
     at %= len(wire) + 1
     return wire[:at] + patch + wire[at + len(patch) :]
-
-
-def _shown(what: bytes | list[bytes]) -> str:
-    """Bytes as Python writes them; the middle of long ones left out."""
-    if isinstance(what, list):
-        return f"[{', '.join(_shown(item) for item in what)}]"
-    if len(what) <= 80:  # noqa: PLR2004 - what fits a line
-        return repr(what)
-    return f"{what[:32]!r}...{what[-16:]!r} ({len(what)} bytes)"
