@@ -457,6 +457,7 @@ def test_stopping_sends_the_pieces_that_are_pending(host: str, how: tuple[int, .
     assert (record.end.ending, record.end.bytes_out) == (Ending.DRAINED, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segment", [[1000, 1], "random", "joined"], ids=str)
 def test_a_client_that_does_not_read_is_not_read_from(
     echokit_server_factory: MakeServer, segment: list[int] | str
