@@ -52,7 +52,9 @@ class VarintDecoder:
         raise self._error
 
     def receive_eof(self) -> None:
-        """Nothing may be left over."""
+        """Nothing may be left over; after an error that error."""
+        if self._error is not None:
+            raise self._error
         if self._buffer:
             length, start = self._header() or (None, 0)
             raise IncompleteMessage(len(self._buffer) - start, length)
