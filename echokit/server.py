@@ -1,39 +1,31 @@
 """The echo server: every message that comes goes back to where it came from."""
 
-import errno
 import socket
 import threading
 from typing import Self
 
+from echokit.config.limits import Limits
 from echokit.errors import reason
 from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
+from echokit.net.accept import Acceptor
 from echokit.net.address import EVERY_ADDRESS, Address
+from echokit.net.admission import Admission, Refusal, parse_network
 from echokit.net.connection import Connection
+from echokit.net.deadlines import Deadlines
+from echokit.net.descriptors import room_for_connections
+from echokit.net.drain import Drain
 from echokit.net.handler import End, Ending
-from echokit.net.listen import bind_listeners
-from echokit.net.reactor import READ, Reactor
+from echokit.net.listen import SocketOptions, bind_listeners
+from echokit.net.reactor import Reactor
 from echokit.net.segment import Segmentation
 from echokit.net.segmented import open_connection
+from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
+from echokit.observe.rate_limit import RateLimit, with_left_out
 
 __all__ = ["EchoServer"]
 
-# How many connections are accepted before those that are open get their turn again.
-_ACCEPT_BATCH = 64
-# accept() failing with these means that one connection is gone, or was refused by a firewall, and
-# the next may be well (accept(2)). All else, a shortage of descriptors or memory above all, would
-# come again at once and spin: then the queue waits a little, and nothing in it is lost.
-_GONE = tuple(
-    getattr(errno, name)
-    for name in (
-        "ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET",
-        "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH",
-    )
-    if hasattr(errno, name)
-)  # fmt: skip
-_SHORTAGE_PAUSE = 0.1
-_SHORTAGE_WORD_EVERY = 1.0
 # While draining: a connection on which nothing has moved for this long, in seconds, has nothing
 # more in flight, and is ended. Longer than a lost segment takes to come again (Linux: 0.2 s).
 QUIET = 0.5
@@ -52,7 +44,7 @@ class EchoServer:
         chunk_size: The most bytes that one recv() asks for.
         framing: How messages stand on the wire.
         backlog: How many connections may wait to be accepted.
-        drain_timeout: How long `stop` lets connections finish, in seconds.
+        limits: How many, how large, how long, and whom it serves.
         segmentation: How what is sent is cut into pieces on purpose; None leaves it to the system.
         observer: Is told what happens.
 
@@ -74,42 +66,59 @@ class EchoServer:
         chunk_size: int = 16,
         framing: Framing | None = None,
         backlog: int = 4096,
-        drain_timeout: float = 5.0,
+        limits: Limits | None = None,
         segmentation: Segmentation | None = None,
         observer: Observer | None = None,
     ) -> None:
+        limits = limits if limits is not None else Limits()
         self._host = host
         self._chunk_size = chunk_size
         self._framing = framing if framing is not None else Raw()
+        if limits.max_message is not None:
+            self._framing = self._framing.limited(limits.max_message)
         self._observer = observer if observer is not None else Observer()
         # Telling of every message costs something even if nobody listens: None if nobody does.
         overridden = type(self._observer).received is not Observer.received
         self._tell_received = self._observer.received if overridden else None
         self._segmentation = segmentation
-        self._accepted = 0
+        self._limits = limits
+        self._most = limits.max_connections or room_for_connections()
+        self._admission = _admission(limits)
         self._connections: set[Connection] = set()
+        # Of those that have ended; what is open counts for itself.
+        self._counted = Counters()
         self._backlog = backlog
-        self._drain_timeout = drain_timeout
         # Counted where it is asked for, from any thread; begun in the thread that serves.
         self._stops = 0
-        self._draining = False
-        # How much had moved on each connection at the last look, while draining.
-        self._moved: dict[Connection, tuple[int, int]] = {}
-        self._cut = 0
-        self._shortage_told = float("-inf")
+        self._drain: Drain | None = None
+        # What peers can cause is told once a second at most, each kind by itself.
+        self._words: dict[str, RateLimit] = {}
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._closed = False
-        self._listeners = bind_listeners(host, port, family, backlog=backlog)
-        self.addresses = self._listeners.addresses
-        self.port = self._listeners.port
+        options = SocketOptions(
+            limits.send_buffer, limits.receive_buffer, limits.keepalive, limits.tcp_user_timeout
+        )
+        listeners = bind_listeners(host, port, family, backlog=backlog, options=options)
+        self._skipped = listeners.skipped
+        self.addresses = listeners.addresses
+        self.port = listeners.port
         try:
             self._reactor = Reactor()
         except BaseException:
-            self._listeners.close()
+            listeners.close()
             raise
-        for sock in self._listeners.sockets:
-            self._listen_to(sock)
+        self._acceptor = Acceptor(
+            self._reactor, listeners, self._room, self._open, self._full, self._accept_failed
+        )
+        Deadlines(
+            self._reactor,
+            self._connections,
+            idle=limits.idle_timeout,
+            message=limits.message_timeout,
+            send=limits.send_timeout,
+            lifetime=limits.max_lifetime,
+        )
 
     # Its life.
 
@@ -120,14 +129,36 @@ class EchoServer:
             How many connections had to be cut at the end, as they did not finish in time.
         """
         try:
-            for error in self._listeners.skipped:
-                self._observer.warned(f"{error}; serving without it")
             self._observer.listening(self._host or EVERY_ADDRESS, self.addresses)
+            self._warn_of_what_stands()
             self._observer.waiting()
             self._reactor.run()
         finally:
             self.close()
-        return self._cut
+        return 0 if self._drain is None else self._drain.cut
+
+    def _warn_of_what_stands(self) -> None:
+        for error in self._skipped:
+            self._observer.warned(f"{error}; serving without it")
+        if any(address.is_every for address in self.addresses) and not self._limits.allow:
+            self._observer.warned(
+                "listening on every address: anyone who reaches this host can use it;"
+                " limit that with --allow"
+            )
+        if self._most > (room := room_for_connections()):
+            self._observer.warned(
+                f"max_connections {self._most} is more than this process may have descriptors for:"
+                f" room is for {room}"
+            )
+
+    @property
+    def counters(self) -> Counters:
+        """What has been counted so far. From any thread."""
+        return self._counted.with_open(list(self._connections))
+
+    def report(self) -> None:
+        """Tell the observer what has been counted so far. From any thread, and from handlers."""
+        self._reactor.call_soon(lambda: self._observer.counted(self.counters))
 
     @property
     def wakeup_fd(self) -> int:
@@ -140,7 +171,7 @@ class EchoServer:
         From any thread, and from signal handlers.
         """
         self._stops += 1
-        self._reactor.call_soon(self._drain if self._stops == 1 else self._cut_all)
+        self._reactor.call_soon(self._begin_drain if self._stops == 1 else self._cut_all)
 
     def close(self) -> None:
         """Give every socket back at once. To be called if it never served; `serve` does it too."""
@@ -149,7 +180,7 @@ class EchoServer:
         self._closed = True
         # What is still open now is torn down: after an error, perhaps the observer's own.
         self._observer = Observer()
-        self._stop_listening()
+        self._acceptor.close()
         for connection in list(self._connections):
             connection.close(Ending.CUT)
         self._reactor.close()
@@ -179,30 +210,19 @@ class EchoServer:
         except BaseException as error:  # noqa: BLE001 - raised where the server was started
             self._failure = error
 
-    # Accepting.
+    # Letting in.
 
-    def _listen_to(self, listener: socket.socket) -> None:
-        self._reactor.add(listener.fileno(), READ, lambda _events: self._accept(listener))
-
-    def _accept(self, listener: socket.socket) -> bool:
-        """Take the connections that wait, a batch at a time; whether more may wait."""
-        for _ in range(_ACCEPT_BATCH):
-            try:
-                sock, sockaddr = listener.accept()
-            except BlockingIOError:
-                return False
-            except OSError as error:
-                if error.errno in _GONE:
-                    continue
-                self._pause(listener, error)
-                return False
-            self._open(sock, Address(listener.family, sockaddr))
-        return True
+    def _room(self) -> int:
+        """How many more connections may be taken."""
+        return self._most - len(self._connections)
 
     def _open(self, sock: socket.socket, peer: Address) -> None:
-        """Begin to serve a client."""
-        sock.setblocking(False)
-        self._accepted += 1
+        """Begin to serve a client, if it may be served."""
+        if self._admission is not None and (refusal := self._admission.enter(peer)) is not None:
+            sock.close()
+            self._refuse(peer, refusal)
+            return
+        self._counted.accepted += 1
         try:
             connection = open_connection(
                 self._reactor,
@@ -212,38 +232,47 @@ class EchoServer:
                 self._chunk_size,
                 self,
                 segmentation=self._segmentation,
-                number=self._accepted,
+                number=self._counted.accepted,
             )
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
             sock.close()
             self._observer.accepted(peer)
-            self._tell_end(peer, End(Ending.ERROR, error, 0, 0, 0))
+            self._forget(peer, End(Ending.ERROR, error, 0, 0, 0))
         else:
             self._connections.add(connection)
             self._observer.accepted(peer)
 
-    def _pause(self, listener: socket.socket, error: OSError) -> None:
-        """Let the queue wait until the system may have what it was short of."""
-        self._reactor.discard(listener.fileno())
+    def _refuse(self, peer: Address, refusal: Refusal) -> None:
+        self._counted.refused[refusal] += 1
+        left_out = self._left_out(refusal.value)
+        if left_out is not None:
+            self._observer.refused(peer, refusal, left_out)
 
-        def go_on() -> None:
-            if not self._draining:
-                self._listen_to(listener)
+    def _full(self) -> None:
+        """As many as may be are open: those that come wait until some of them end."""
+        self._counted.pauses += 1
+        self._warn_now_and_then(
+            "full", f"{self._most} connections are open, as many as may be: others wait"
+        )
 
-        self._reactor.call_later(_SHORTAGE_PAUSE, go_on)
-        now = self._reactor.clock()
-        if now - self._shortage_told >= _SHORTAGE_WORD_EVERY:
-            self._shortage_told = now
-            self._observer.warned(
+    def _accept_failed(self, error: OSError, short: bool) -> None:
+        self._counted.accept_failures += 1
+        if short:
+            self._warn_now_and_then(
+                "shortage",
                 f"cannot accept: {reason(error)}, with {len(self._connections)} connections open;"
-                " those that come wait until some end"
+                " those that come wait until some end",
             )
 
-    def _stop_listening(self) -> None:
-        for sock in self._listeners.sockets:
-            self._reactor.discard(sock.fileno())
-            sock.close()
-        self._listeners.sockets.clear()
+    def _warn_now_and_then(self, kind: str, text: str) -> None:
+        left_out = self._left_out(kind)
+        if left_out is not None:
+            self._observer.warned(with_left_out(text, left_out))
+
+    def _left_out(self, kind: str) -> int | None:
+        """None: say nothing now. Else how much of this kind has not been said since the last."""
+        limit = self._words.setdefault(kind, RateLimit(clock=self._reactor.clock))
+        return limit.take_left_out() if limit.passes() else None
 
     # What connections meet.
 
@@ -254,6 +283,8 @@ class EchoServer:
         try:
             connection.send(message)
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
+            # One that came is not going back.
+            self._counted.messages_out -= 1
             connection.fail(error)
 
     def all_sent(self, connection: Connection) -> None:
@@ -264,55 +295,48 @@ class EchoServer:
         connection.finish()
 
     def connection_ended(self, connection: Connection, end: End) -> None:
-        """Forget it."""
+        """Forget it, and let in one that waits."""
         self._connections.discard(connection)
-        self._tell_end(connection.peer, end)
+        if self._acceptor.paused and self._drain is None and self._room() > 0:
+            self._acceptor.resume()
+        self._forget(connection.peer, end)
 
-    def _tell_end(self, peer: Address, end: End) -> None:
+    def _forget(self, peer: Address, end: End) -> None:
+        self._counted.add_end(end)
+        if self._admission is not None:
+            self._admission.leave(peer)
         self._observer.ended(peer, end)
         if self._connections:
             return
-        if self._draining:
+        if self._drain is not None:
             self._reactor.stop()
         else:
             self._observer.waiting()
 
     # Stopping.
 
-    def _drain(self) -> None:
+    def _begin_drain(self) -> None:
         """Accept no more, and let every connection finish what is in flight."""
-        for sock in self._listeners.sockets:
-            # Those in the queue have connected, and may have sent something. Not more than it
-            # holds: a storm of new ones must not keep the server from stopping.
-            for _ in range(self._backlog // _ACCEPT_BATCH + 1):
-                if not self._accept(sock):
-                    break
-        self._draining = True
-        self._stop_listening()
+        # Those in the queue have connected, and may have sent something.
+        self._acceptor.drain(self._backlog)
+        self._drain = Drain(self._reactor, self._connections)
         if not self._connections:
             self._reactor.stop()
             return
         self._observer.draining(len(self._connections))
-        self._reactor.call_later(self._drain_timeout, self._cut_all)
-        self._end_quiet_ones()
-
-    def _end_quiet_ones(self) -> None:
-        """End the connections on which nothing has moved since the last look.
-
-        One that is amid a message is ended too, as truncated, and counts as cut: that message is
-        not coming back.
-        """
-        for connection in list(self._connections):
-            moved = (connection.bytes_in, connection.bytes_out)
-            if self._moved.get(connection) == moved and not connection.sending:
-                self._cut += not connection.drain()
-            self._moved[connection] = moved
-        quiet = min(QUIET, self._drain_timeout / 2)
-        self._reactor.call_later(quiet, self._end_quiet_ones)
+        self._reactor.call_later(self._limits.drain_timeout, self._cut_all)
+        self._drain.end_quiet_ones(min(QUIET, self._limits.drain_timeout / 2))
 
     def _cut_all(self) -> None:
-        for connection in list(self._connections):
-            # One that has had all its bytes and our FIN loses nothing.
-            self._cut += not connection.finished
-            connection.close(Ending.DRAINED if connection.finished else Ending.CUT)
+        if self._drain is not None:
+            self._drain.cut_all()
         self._reactor.stop()
+
+
+def _admission(limits: Limits) -> Admission | None:
+    """Who is let in, where anything limits it."""
+    per_peer = limits.max_connections_per_peer
+    if not (limits.allow or limits.deny or per_peer):
+        return None
+    allow, deny = ([parse_network(text) for text in texts] for texts in (limits.allow, limits.deny))
+    return Admission(allow, deny, per_peer)

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from echokit.config import Limits
 from echokit.errors import IncompleteMessage, ListenError, MessageTooLarge, ResolveError
 from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
@@ -223,7 +224,8 @@ def test_a_family_that_is_lacking_is_warned_of_and_the_other_served(
         loopback = address._replace(sockaddr=(host, *address.sockaddr[1:]))
         with clients.connect(loopback) as sock:
             assert _echoes(sock)
-    [warning] = recorder.warnings
+    [warning, everywhere] = recorder.warnings
+    assert everywhere.startswith("listening on every address: ")
     assert warning.startswith("cannot listen on ")
     assert warning.endswith("address family not supported by protocol; serving without it")
 
@@ -694,7 +696,7 @@ def test_stopping_ends_idle_clients_cleanly(
 
 
 def test_stopping_without_clients_is_immediate(host: str) -> None:
-    server = EchoServer(host, 0, drain_timeout=60)
+    server = EchoServer(host, 0, limits=Limits(drain_timeout=60))
     with _serving(server) as result:
         server.stop()
         assert result.result(PATIENCE) == 0
@@ -757,7 +759,9 @@ def _stuck(server: EchoServer, recorder: _Recorder, clients: _Clients) -> socket
 def test_a_client_that_is_stuck_is_cut_at_the_deadline_and_counted(
     host: str, recorder: _Recorder, clients: _Clients
 ) -> None:
-    server = EchoServer(host, 0, chunk_size=65536, drain_timeout=0.2, observer=recorder)
+    server = EchoServer(
+        host, 0, chunk_size=65536, limits=Limits(drain_timeout=0.2), observer=recorder
+    )
     with _serving(server) as result:
         _stuck(server, recorder, clients)
         began = time.monotonic()
@@ -768,7 +772,9 @@ def test_a_client_that_is_stuck_is_cut_at_the_deadline_and_counted(
 
 
 def test_a_second_stop_cuts_at_once(host: str, recorder: _Recorder, clients: _Clients) -> None:
-    server = EchoServer(host, 0, chunk_size=65536, drain_timeout=60, observer=recorder)
+    server = EchoServer(
+        host, 0, chunk_size=65536, limits=Limits(drain_timeout=60), observer=recorder
+    )
     with _serving(server) as result:
         _stuck(server, recorder, clients)
         server.stop()
@@ -1066,7 +1072,9 @@ def test_a_stop_at_the_end_of_the_last_connection_serves_those_in_the_queue(
 def test_a_message_that_a_stop_leaves_half_received_is_told_and_counted(
     host: str, recorder: _Recorder, clients: _Clients
 ) -> None:
-    server = EchoServer(host, 0, framing=LengthPrefixed(), drain_timeout=0.4, observer=recorder)
+    server = EchoServer(
+        host, 0, framing=LengthPrefixed(), limits=Limits(drain_timeout=0.4), observer=recorder
+    )
     with _serving(server) as result:
         sock = clients.connect(server.addresses[0])
         sock.sendall(b"\0\0\0\x0ahello")
@@ -1092,7 +1100,7 @@ def test_leaving_the_block_after_a_stop_does_not_cut_what_is_in_flight(
 def test_one_that_has_had_everything_and_only_does_not_close_is_not_counted_as_cut(
     host: str, recorder: _Recorder, clients: _Clients
 ) -> None:
-    server = EchoServer(host, 0, drain_timeout=0.3, observer=recorder)
+    server = EchoServer(host, 0, limits=Limits(drain_timeout=0.3), observer=recorder)
     with _serving(server) as result:
         sock = clients.connect(server.addresses[0])
         assert _echoes(sock)

@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from echokit.cli.options import (
+    Allow,
     Backlog,
     ChunkSize,
     ConfigFile,
     ConnectTimeout,
+    Deny,
     DrainTimeout,
     Family,
     FramingName,
     Host,
+    IdleTimeout,
     Ipv4,
     Ipv6,
+    MaxConnections,
+    MaxConnectionsPerPeer,
+    MaxLifetime,
+    MessageTimeout,
     Port,
     Seed,
     Segment,
     SegmentDelay,
+    SendTimeout,
     Timeout,
     effective_with_origins,
     errors_in_json,
@@ -64,6 +72,14 @@ def show(
     seed: Seed = None,
     backlog: Backlog = None,
     drain_timeout: DrainTimeout = None,
+    max_connections: MaxConnections = None,
+    max_connections_per_peer: MaxConnectionsPerPeer = None,
+    idle_timeout: IdleTimeout = None,
+    message_timeout: MessageTimeout = None,
+    send_timeout: SendTimeout = None,
+    max_lifetime: MaxLifetime = None,
+    allow: Allow = None,
+    deny: Deny = None,
     connect_timeout: ConnectTimeout = None,
     timeout: Timeout = None,
     as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
@@ -86,9 +102,9 @@ def show(
     for key, _, written in found:
         if key[:-1] != section:
             section = tuple(key[:-1])
-            print(f"{section[-1]}:")
+            print(f"{'  ' * (len(section) - 1)}{section[-1]}:")
         line = f"{'  ' * len(section)}{key[-1]}: {written}"
-        print(f"{line:<32}  # {origins.get(key, 'default')}")
+        print(f"{line:<34}  # {origins.get(key, 'default')}")
 
 
 @app.command()

@@ -20,20 +20,28 @@ if TYPE_CHECKING:
     from echokit.net.segment import Segmentation
 
 __all__ = [
+    "Allow",
     "Backlog",
     "ChunkSize",
     "ConfigFile",
     "ConnectTimeout",
+    "Deny",
     "DrainTimeout",
     "Family",
     "FramingName",
     "Host",
+    "IdleTimeout",
     "Ipv4",
     "Ipv6",
+    "MaxConnections",
+    "MaxConnectionsPerPeer",
+    "MaxLifetime",
+    "MessageTimeout",
     "Port",
     "Seed",
     "Segment",
     "SegmentDelay",
+    "SendTimeout",
     "Timeout",
     "effective",
     "effective_with_origins",
@@ -91,7 +99,66 @@ DrainTimeout = Annotated[
     str | None,
     typer.Option(
         envvar="ECHOKIT_DRAIN_TIMEOUT", metavar="TIME",
+        rich_help_panel="Limits",
         help="How long connections may finish after SIGINT or SIGTERM. Default: 5s.",
+    ),
+]  # fmt: skip
+MaxConnections = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_MAX_CONNECTIONS", metavar="N", rich_help_panel="Limits",
+        help="How many may be open at once; others wait. Default: the descriptor limit less 64.",
+    ),
+]  # fmt: skip
+MaxConnectionsPerPeer = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_MAX_CONNECTIONS_PER_PEER", metavar="N", rich_help_panel="Limits",
+        help="How many one IPv4 address or IPv6 /64 may have; more are closed. Default: any.",
+    ),
+]  # fmt: skip
+IdleTimeout = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_IDLE_TIMEOUT", metavar="TIME", rich_help_panel="Limits",
+        help="Ends a connection on which nothing moves for so long; 0: never. Default: 10m.",
+    ),
+]  # fmt: skip
+MessageTimeout = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_MESSAGE_TIMEOUT", metavar="TIME", rich_help_panel="Limits",
+        help="A message that has begun must end in this time, or come at 1 KiB a second; 0: any"
+        " time. Default: 30s.",
+    ),
+]  # fmt: skip
+SendTimeout = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_SEND_TIMEOUT", metavar="TIME", rich_help_panel="Limits",
+        help="Resets a peer that reads nothing of what it is owed for so long; 0: never."
+        " Default: 1m.",
+    ),
+]  # fmt: skip
+MaxLifetime = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_MAX_LIFETIME", metavar="TIME", rich_help_panel="Limits",
+        help="How long a connection may last; 0: for ever. Default: for ever.",
+    ),
+]  # fmt: skip
+Allow = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_ALLOW", metavar="NET[,NET...]", rich_help_panel="Limits",
+        help="Only peers in these networks, like 192.0.2.0/24,2001:db8::/32. Default: everybody.",
+    ),
+]  # fmt: skip
+Deny = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ECHOKIT_DENY", metavar="NET[,NET...]", rich_help_panel="Limits",
+        help="Nobody in these networks, though --allow has them. Default: nobody.",
     ),
 ]  # fmt: skip
 ConnectTimeout = Annotated[
@@ -159,7 +226,15 @@ _KEYS: dict[str, "Key"] = {
     "segment_delay": ("segment_delay",),
     "seed": ("seed",),
     "backlog": ("server", "backlog"),
-    "drain_timeout": ("server", "drain_timeout"),
+    "drain_timeout": ("server", "limits", "drain_timeout"),
+    "max_connections": ("server", "limits", "max_connections"),
+    "max_connections_per_peer": ("server", "limits", "max_connections_per_peer"),
+    "idle_timeout": ("server", "limits", "idle_timeout"),
+    "message_timeout": ("server", "limits", "message_timeout"),
+    "send_timeout": ("server", "limits", "send_timeout"),
+    "max_lifetime": ("server", "limits", "max_lifetime"),
+    "allow": ("server", "limits", "allow"),
+    "deny": ("server", "limits", "deny"),
     "connect_timeout": ("client", "connect_timeout"),
     "timeout": ("client", "timeout"),
 }

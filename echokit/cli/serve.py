@@ -9,19 +9,27 @@ import typer
 
 from echokit.cli.ending import Ended
 from echokit.cli.options import (
+    Allow,
     Backlog,
     ChunkSize,
     ConfigFile,
+    Deny,
     DrainTimeout,
     Family,
     FramingName,
     Host,
+    IdleTimeout,
     Ipv4,
     Ipv6,
+    MaxConnections,
+    MaxConnectionsPerPeer,
+    MaxLifetime,
+    MessageTimeout,
     Port,
     Seed,
     Segment,
     SegmentDelay,
+    SendTimeout,
     effective,
     errors_in_json,
     segmentation,
@@ -67,17 +75,29 @@ def serve(
     ] = None,
     backlog: Backlog = None,
     drain_timeout: DrainTimeout = None,
+    max_connections: MaxConnections = None,
+    max_connections_per_peer: MaxConnectionsPerPeer = None,
+    idle_timeout: IdleTimeout = None,
+    message_timeout: MessageTimeout = None,
+    send_timeout: SendTimeout = None,
+    max_lifetime: MaxLifetime = None,
+    allow: Allow = None,
+    deny: Deny = None,
 ) -> None:
     """Echo everything that comes, on every address of a host, until SIGINT or SIGTERM.
 
     The first signal stops accepting and lets open connections finish; a second one cuts them.
+    SIGUSR1 tells what has been counted so far.
     Exit code 0 if all of them finished, 1 if some had to be cut.
     """
     with errors_in_json(ctx):
+        from echokit.net.descriptors import raise_limit
         from echokit.server import EchoServer
 
         settings = effective(ctx, "server")
         ctx.meta["json"] = settings.server.output == "json"
+        raise_limit()
+        observer = _observer(settings.server.output)
         server = EchoServer(
             settings.host,
             settings.port,
@@ -85,9 +105,9 @@ def serve(
             chunk_size=settings.chunk_size,
             framing=settings.framing,
             backlog=settings.server.backlog,
-            drain_timeout=settings.server.drain_timeout,
+            limits=settings.server.limits,
             segmentation=segmentation(settings),
-            observer=_observer(settings.server.output),
+            observer=observer,
         )
         # Before the first line is printed: whoever reads it may signal at once.
         signals: list[int] = []
@@ -98,6 +118,7 @@ def serve(
 
         signal.signal(signal.SIGINT, on_signal)
         signal.signal(signal.SIGTERM, on_signal)
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: server.report())
         # A signal between the last look at the handlers and the wait for events ends that wait.
         signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
         # What stands now stays to the end: the collector need not look at it again.
@@ -107,6 +128,8 @@ def serve(
             cut = server.serve()
         finally:
             signal.set_wakeup_fd(-1)
+        if settings.server.output != "quiet":
+            observer.counted(server.counters)
     if len(signals) > 1:
         raise Ended(128 + signals[-1])
     if cut:

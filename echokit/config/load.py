@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from echokit.config.document import Document, Key, read_document
+from echokit.config.limits import Limits
 from echokit.config.model import ClientSettings, Config, ServerSettings
 from echokit.errors import ConfigError
 from echokit.framing.registry import framing_class
@@ -111,7 +112,7 @@ def _apply(override: Override, values: dict[str, Any], origins: dict[Key, str]) 
         section = inner
     last = str(override.key[-1])
     value: Any = override.text
-    if override.key in {("port",), ("seed",), ("server", "backlog")} and _is_number(override.text):
+    if override.key in _NUMBERS and _is_number(override.text):
         value = int(override.text)
     if override.key == ("framing",):
         # The file's options stay if it is the same framing, and belong to another if it is not.
@@ -127,6 +128,18 @@ def _apply(override: Override, values: dict[str, Any], origins: dict[Key, str]) 
     section[last] = value
 
 
+# What is a number where it stands in a file.
+_NUMBERS: frozenset[Key] = frozenset(
+    {
+        ("port",),
+        ("seed",),
+        ("server", "backlog"),
+        ("server", "limits", "max_connections"),
+        ("server", "limits", "max_connections_per_peer"),
+    }
+)
+
+
 def _is_number(text: str) -> bool:
     return re.fullmatch(r"-?[0-9]{1,100}", text, re.ASCII) is not None
 
@@ -134,6 +147,7 @@ def _is_number(text: str) -> bool:
 _SECTIONS: dict[Key, type[BaseModel]] = {
     (): Config,
     ("server",): ServerSettings,
+    ("server", "limits"): Limits,
     ("client",): ClientSettings,
 }
 
@@ -171,10 +185,14 @@ class _Problems:
 
     def _line(self, entry: Any) -> str:
         key: Key = entry["loc"]
+        if entry["type"] == "contradiction":
+            # It was found between two values: one of them is its place.
+            key = (*key, *entry["ctx"]["key"])
         unknown = entry["type"] == "extra_forbidden"
         text = self._unknown(key) if unknown else self._wrong(key, entry)
-        if key in self._overrides:
-            return f"{self._overrides[key]}: {text}"
+        given = key[:-1] if key and isinstance(key[-1], int) else key
+        if given in self._overrides:
+            return f"{self._overrides[given]}: {text}"
         if key[:1] == ("framing",) and ("framing",) in self._overrides:
             # Another framing than the file's: its section there says nothing of it.
             return f"{self._overrides[('framing',)]}: {'.'.join(map(str, key))}: {text}"
@@ -206,7 +224,9 @@ class _Problems:
                 return text
         found = _found(value)
         # Some words quote it themselves.
-        quoted = entry["type"] == "host" or (isinstance(value, str) and found in text)
+        quoted = entry["type"] in {"host", "contradiction"} or (
+            isinstance(value, str) and found in text
+        )
         return text if quoted else f"{text}; found {found}"
 
 

@@ -3,21 +3,22 @@
 import re
 import secrets
 import socket
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     SerializeAsAny,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from echokit.config.limits import Limits
+from echokit.config.section import Section
 from echokit.errors import ConfigError
 from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
@@ -113,11 +114,7 @@ def _read_segment(value: Any) -> Any:
     return tuple(sizes)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", hide_input_in_errors=True)
-
-
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """What only `echokit serve` uses."""
 
     output: Literal["transcript", "json", "quiet"] = Field(
@@ -126,12 +123,10 @@ class ServerSettings(_Section):
     backlog: int = Field(
         4096, ge=1, le=65535, description="How many connections may wait to be accepted."
     )
-    drain_timeout: Annotated[float, Duration(0, 86400)] = Field(
-        5.0, description="How long connections may finish after SIGINT or SIGTERM."
-    )
+    limits: Limits = Limits()
 
 
-class ClientSettings(_Section):
+class ClientSettings(Section):
     """What only `echokit send` uses."""
 
     output: Literal["transcript", "raw", "json", "quiet"] = Field(
@@ -145,7 +140,7 @@ class ClientSettings(_Section):
     )
 
 
-class Config(_Section):
+class Config(Section):
     """An echo server's and client's settings: one file serves both."""
 
     host: Annotated[str, AfterValidator(_check_host)] = Field(
@@ -183,6 +178,19 @@ class Config(_Section):
     )
     server: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()
+
+    @model_validator(mode="after")
+    def _messages_can_be_limited(self) -> Self:
+        limit = self.server.limits.max_message
+        if limit is not None:
+            try:
+                self.framing.limited(limit)
+            except ConfigError as error:
+                key = ("server", "limits", "max_message")
+                raise PydanticCustomError(
+                    "contradiction", "{why}", {"key": key, "why": str(error)}
+                ) from None
+        return self
 
     @property
     def address_family(self) -> socket.AddressFamily:

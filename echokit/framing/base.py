@@ -11,10 +11,11 @@ above relies on, and that the tests attack:
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from echokit.errors import ConfigError
 from echokit.framing.cutting import Cutter
 
 __all__ = ["Decoder", "Framing"]
@@ -72,6 +73,19 @@ class Framing(BaseModel, ABC):
         Raises:
             FramingError: The framing cannot carry it (`MessageTooLarge` where it is too long).
         """
+
+    def limited(self, max_message: int) -> Self:
+        """The same framing with a limit of `max_message` bytes, where its own is not lower.
+
+        Raises:
+            ConfigError: It has messages, and no option `max_message` that limits them.
+        """
+        if self.transparent:
+            return self
+        own = getattr(self, "max_message", None)
+        if not isinstance(own, int):
+            raise ConfigError(f"the framing {self.type!r} has no max_message to be lowered")
+        return self.model_copy(update={"max_message": min(own, max_message)})
 
     def cutter(self, size: int) -> Cutter:
         """How a plain stream (a file, stdin) is cut into messages.

@@ -52,6 +52,11 @@ class Address(NamedTuple):
         port: int = self.sockaddr[1]
         return port
 
+    @property
+    def is_every(self) -> bool:
+        """Whether it stands for every address of the machine (of its family)."""
+        return self.sockaddr[0] in {"0.0.0.0", "::"}
+
     def __str__(self) -> str:
         return str(Endpoint(self.host, self.port))
 

@@ -17,6 +17,7 @@ peer has finished sends FIN, reads and drops for a bounded while, and closes the
 
 import enum
 import socket
+import struct
 
 from echokit.framing.base import Decoder, Framing
 from echokit.net.address import Address
@@ -28,6 +29,8 @@ __all__ = ["Connection"]
 # How much input is dropped, and for how long, after our FIN, before the close.
 LINGER_BYTES = 64 << 10
 LINGER_SECONDS = 1.0
+# struct linger of socket(7): on, and for no time.
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class _State(enum.Enum):
@@ -61,9 +64,13 @@ class Connection:
         "_outgoing",
         "_outgoing_size",
         "_reactor",
+        "_seen_at",
+        "_seen_in",
+        "_seen_out",
         "_sock",
         "_state",
         "_unsent",
+        "_whole_in",
         "bytes_in",
         "bytes_out",
         "messages",
@@ -104,6 +111,11 @@ class Connection:
         self._dropped = 0
         self._linger: Timer | None = None
         self._interest = READ
+        # What had moved at the last look, and when that look was.
+        self._seen_in = self._seen_out = -1
+        self._seen_at = 0.0
+        # How much had come with the last chunk that brought a message to its end.
+        self._whole_in = 0
         reactor.add(sock.fileno(), READ, self.on_ready)
 
     @property
@@ -125,6 +137,25 @@ class Connection:
     def finished(self) -> bool:
         """Whether all that was owed has gone, and our FIN."""
         return self._fin_sent
+
+    @property
+    def unfinished(self) -> int:
+        """How many bytes have come since the last chunk that brought a message to its end.
+
+        More than 0: a message has begun, and has not ended. What follows a message in the same
+        chunk is not seen here; it is as soon as more of it comes.
+        """
+        return 0 if self._decoder is None else self.bytes_in - self._whole_in
+
+    def quiet_since(self, now: float) -> float:
+        """When something last moved, as far as a call of this has seen it; `now` if it just has.
+
+        Looked at now and then this costs the way of a message nothing, and each connection but
+        three references.
+        """
+        if self.bytes_in != self._seen_in or self.bytes_out != self._seen_out or self.pausing:
+            self._seen_in, self._seen_out, self._seen_at = self.bytes_in, self.bytes_out, now
+        return self._seen_at
 
     # Reading.
 
@@ -167,6 +198,7 @@ class Connection:
             self._flush()
 
     def _take_messages(self, decoder: Decoder, data: bytes | None) -> None:
+        before = self.messages
         while self._keeps_up():
             # What a decoder raises, though it be a plugin's bug, ends its own connection only.
             try:
@@ -186,6 +218,8 @@ class Connection:
                 break
             self.messages += 1
             self._handler.message_received(self, message)
+        if self.messages != before:
+            self._whole_in = self.bytes_in
 
     def _keeps_up(self) -> bool:
         return self._state is _OPEN and (self._unsent is None or self._full_duplex)
@@ -350,6 +384,15 @@ class Connection:
     def close(self, ending: Ending = Ending.CLEAN) -> None:
         """End now; what has not been sent is lost."""
         self._close(ending, None)
+
+    def abort(self, ending: Ending, error: Exception | None = None) -> None:
+        """End now by a reset; what the system still holds of what was sent is dropped, too.
+
+        For a peer that has not read for long: else the system would keep it for minutes more.
+        """
+        if self._state is not _CLOSED:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            self._close(ending, error)
 
     def _conclude(self) -> None:
         """Everything owed has gone: say so, and close once the peer cannot lose it any more."""

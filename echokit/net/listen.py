@@ -9,13 +9,55 @@ from dataclasses import dataclass, field
 from echokit.errors import ListenError
 from echokit.net.address import Address, resolve
 
-__all__ = ["Listeners", "bind_listeners", "loopback_families"]
+__all__ = ["Listeners", "SocketOptions", "bind_listeners", "loopback_families"]
 
 # What bind() or socket() say where the host lacks the family, or has it switched off.
 _LACKING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 # With port 0 the number that the first address got can be taken on the next one. Each try takes
 # the next number, so a host would have to be full of one family's ports for all to fail.
 _TRIES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOptions:
+    """What the system is told about the connections of a server; 0 leaves it to the system.
+
+    Attributes:
+        send_buffer: SO_SNDBUF, in bytes; Linux takes twice as much, for its bookkeeping.
+        receive_buffer: SO_RCVBUF, likewise.
+        keepalive: After how many seconds of silence the peer is asked whether it is there; one
+            that answers nothing is given up after as many again.
+        user_timeout: After how many seconds without an acknowledgement of what was sent, or of
+            what was asked, the connection is given up (RFC 5482; Linux).
+    """
+
+    send_buffer: int = 0
+    receive_buffer: int = 0
+    keepalive: float = 0.0
+    user_timeout: float = 0.0
+
+    def apply(self, listener: socket.socket) -> None:
+        """Set them on a listening socket: those that it accepts inherit them."""
+        if self.send_buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
+        if self.receive_buffer:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+        if self.keepalive:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            seconds = max(1, round(self.keepalive))
+            # What is TCP_KEEPIDLE elsewhere is TCP_KEEPALIVE on macOS.
+            for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE"):
+                _set_tcp(listener, name, seconds)
+            # The peer has as long again to give one, and up to four chances.
+            _set_tcp(listener, "TCP_KEEPINTVL", max(1, seconds // 4))
+            _set_tcp(listener, "TCP_KEEPCNT", min(4, seconds))
+        if self.user_timeout:
+            _set_tcp(listener, "TCP_USER_TIMEOUT", max(1, round(self.user_timeout * 1000)))
+
+
+def _set_tcp(sock: socket.socket, name: str, value: int) -> None:
+    if hasattr(socket, name):
+        sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +94,7 @@ def bind_listeners(
     family: socket.AddressFamily = socket.AF_UNSPEC,
     *,
     backlog: int = 4096,
+    options: SocketOptions | None = None,
 ) -> Listeners:
     """Listen on every address of `host`, all on one port; 0 is a free one.
 
@@ -63,6 +106,7 @@ def bind_listeners(
         port: 0 to 65535.
         family: AF_INET or AF_INET6 to take only those.
         backlog: How many connections may wait to be accepted; the system caps it.
+        options: What the system is told about the connections.
 
     Raises:
         ResolveError: `host` has no address (of that family).
@@ -75,7 +119,7 @@ def bind_listeners(
         # numbers that the other family has given away, the other order may not.
         turned = addresses if attempt % 2 == 0 else addresses[::-1]
         try:
-            listeners = _bind(turned, backlog)
+            listeners = _bind(turned, backlog, options or SocketOptions())
         except ListenError as error:
             again = port == 0 and error.errno == errno.EADDRINUSE and attempt < _TRIES - 1
             if not again:
@@ -87,7 +131,7 @@ def bind_listeners(
     raise AssertionError  # pragma: no cover - the last try returned or raised
 
 
-def _bind(addresses: Sequence[Address], backlog: int) -> Listeners:
+def _bind(addresses: Sequence[Address], backlog: int, options: SocketOptions) -> Listeners:
     """Listen on each of `addresses`, on the port that the first of them gets."""
     listeners = Listeners([])
     with contextlib.ExitStack() as undo:
@@ -96,7 +140,7 @@ def _bind(addresses: Sequence[Address], backlog: int) -> Listeners:
             port = listeners.port if listeners.sockets else address.port
             target = address._replace(sockaddr=(address.sockaddr[0], port, *address.sockaddr[2:]))
             try:
-                listeners.sockets.append(_listen(target, backlog))
+                listeners.sockets.append(_listen(target, backlog, options))
             except OSError as error:
                 refused = ListenError(str(target), error)
                 if error.errno not in _LACKING:
@@ -115,7 +159,7 @@ def _none_left(skipped: Sequence[ListenError]) -> ListenError:
     return ListenError(" or ".join(error.address for error in skipped), cause)
 
 
-def _listen(address: Address, backlog: int) -> socket.socket:
+def _listen(address: Address, backlog: int, options: SocketOptions) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # A server that was just ended leaves connections in TIME_WAIT; they are no reason to
@@ -126,6 +170,8 @@ def _listen(address: Address, backlog: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # Accepted sockets inherit it, which saves a call for each.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A buffer's size must be known before the handshake (tcp(7)).
+        options.apply(sock)
         sock.bind(address.sockaddr)
         sock.listen(backlog)
         sock.setblocking(False)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from echokit.net.address import Address
+from echokit.net.admission import Refusal
 from echokit.net.dial import Dialed
 from echokit.net.handler import End
+from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
 
 __all__ = ["JsonLines"]
@@ -58,6 +60,14 @@ class JsonLines(Observer):
     def warned(self, text: str) -> None:
         """A warning."""
         self.tell("warning", message=text)
+
+    def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
+        """Who was refused, and why."""
+        self.tell("refused", peer=str(peer), reason=why.value, left_out=left_out)
+
+    def counted(self, counters: Counters) -> None:
+        """Every number."""
+        self.tell("counters", **counters.as_dict())
 
     def draining(self, connections: int) -> None:
         """How many connections are waited for."""

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from echokit.net.address import Address
+from echokit.net.admission import Refusal
 from echokit.net.dial import Dialed
 from echokit.net.handler import End
+from echokit.observe.counters import Counters
 
 __all__ = ["Observer"]
 
@@ -36,6 +38,12 @@ class Observer:
 
     def warned(self, text: str) -> None:
         """Something is not as it should be, and serving goes on."""
+
+    def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
+        """A client was closed at once. Told once a second for each reason; `left_out` were not."""
+
+    def counted(self, counters: Counters) -> None:
+        """What has been counted so far was asked for."""
 
     def draining(self, connections: int) -> None:
         """The server was asked to stop, and finishes what it owes."""

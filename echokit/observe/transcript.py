@@ -5,11 +5,17 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from echokit.net.address import Address
+from echokit.net.admission import Refusal
 from echokit.net.handler import End, Ending
+from echokit.observe.counters import Counters
 from echokit.observe.escape import escaped, printable
 from echokit.observe.observer import Observer
+from echokit.observe.rate_limit import RateLimit, with_left_out
 
 __all__ = ["Diagnostics", "Transcript"]
+
+# How many ends of one kind are told of in a second; the others are counted.
+ENDS_A_SECOND = 10
 
 
 class Diagnostics(Observer):
@@ -17,6 +23,7 @@ class Diagnostics(Observer):
 
     def __init__(self, err: TextIO | None = None) -> None:
         self._err = err if err is not None else sys.stderr
+        self._words: dict[Ending, RateLimit] = {}
 
     def warned(self, text: str) -> None:
         """Tell it."""
@@ -25,15 +32,31 @@ class Diagnostics(Observer):
     def ended(self, peer: Address, end: End) -> None:
         """Tell why, if there was a reason other than the peer's leaving."""
         if end.error is not None and end.ending is not Ending.RESET:
-            self._complain(f"connection from {peer} closed: {end.why}")
+            self._complain_of(end.ending, f"connection from {peer} closed: {end.why}")
         elif end.ending is Ending.CUT:
-            self._complain(f"connection from {peer} cut: it did not end in time")
+            self._complain_of(end.ending, f"connection from {peer} cut: it did not end in time")
+
+    def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
+        """Tell who was closed at once, and why."""
+        text = f"connection from {peer} refused: {why.value.replace('-', ' ')}"
+        self._complain(with_left_out(text, left_out))
+
+    def counted(self, counters: Counters) -> None:
+        """Tell the numbers."""
+        for line in counters.in_words():
+            self._complain(line)
 
     def draining(self, connections: int) -> None:
         """Say what is waited for."""
         if connections:
             some = "1 connection" if connections == 1 else f"{connections} connections"
             self._complain(f"stopping: finishing {some}; a second signal cuts them")
+
+    def _complain_of(self, ending: Ending, text: str) -> None:
+        """Tell of an end that a peer can cause as often as it likes: so often in a second."""
+        limit = self._words.setdefault(ending, RateLimit(ENDS_A_SECOND))
+        if limit.passes():
+            self._complain(with_left_out(text, limit.take_left_out()))
 
     def _complain(self, text: str) -> None:
         self._err.write(f"echokit: {printable(text)}\n")
@@ -72,7 +95,8 @@ class Transcript(Diagnostics):
         if end.ending is Ending.CLEAN:
             self._say(f'received ""\nno more data from {peer.host, peer.port}')
         elif end.ending is Ending.RESET:
-            self._complain(f"connection from {peer} was reset")
+            why = "was reset" if _is_reset(end) else f"was lost: {end.why}"
+            self._complain_of(end.ending, f"connection from {peer} {why}")
         else:
             super().ended(peer, end)
 
@@ -91,3 +115,7 @@ class Transcript(Diagnostics):
     def closing(self) -> None:
         """The client's last line."""
         self._say("closing socket")
+
+
+def _is_reset(end: End) -> bool:
+    return isinstance(end.error, ConnectionResetError | BrokenPipeError)

@@ -102,7 +102,7 @@ class RunningServer:
             chunk_size=config.chunk_size,
             framing=config.framing,
             backlog=config.server.backlog,
-            drain_timeout=config.server.drain_timeout,
+            limits=config.server.limits,
             segmentation=self.segmentation,
             observer=self._recorder,
         )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import socket
 import subprocess
@@ -19,6 +20,8 @@ __all__ = ["COMMAND", "DEADLINE", "Done", "Running", "environment", "forks", "ru
 COMMAND = (sys.executable, "-W", "error", "-m", "echokit")
 # How long a process may take to do the next thing. Far more than it needs: it ends what hangs.
 DEADLINE = 10.0
+
+_COUNTED = r"[0-9]+ connections? accepted, |(ended|refused|accept failed|paused at [a-z_]+): "
 
 # Variables that change how help and text come out.
 _SWAYING = ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERM", "LINES")
@@ -48,12 +51,25 @@ class Done:
         return self.out.decode().splitlines()
 
     @property
-    def complaint(self) -> str:
-        """The one line on stderr, without its `echokit: `."""
+    def told(self) -> list[str]:
+        """The lines on stderr without their `echokit: `, and without what a server has counted."""
         lines = self.err.decode().splitlines()
-        assert len(lines) == 1, lines
-        assert lines[0].startswith("echokit: "), lines
-        return lines[0].removeprefix("echokit: ")
+        assert all(line.startswith("echokit: ") for line in lines), lines
+        told = [line.removeprefix("echokit: ") for line in lines]
+        return [line for line in told if not re.match(_COUNTED, line)]
+
+    @property
+    def counted(self) -> list[str]:
+        """What a server has counted, as it says at its end."""
+        lines = self.err.decode().splitlines()
+        told = [line.removeprefix("echokit: ") for line in lines]
+        return [line for line in told if re.match(_COUNTED, line)]
+
+    @property
+    def complaint(self) -> str:
+        """The one line of `told`."""
+        (line,) = self.told
+        return line
 
 
 def _done(code: int, out: bytes, err: bytes) -> Done:

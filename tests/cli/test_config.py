@@ -70,9 +70,9 @@ STRANGE: dict[str, dict[str, Any]] = {
     "beyond the basic plane": {"framing": {"type": "delimited", "delimiter": "😀 \u2028"}},
     "times with many digits": {
         "client": {"timeout": 1.23456789, "connect_timeout": 100.123456},
-        "server": {"drain_timeout": 86399.25},
+        "server": {"limits": {"drain_timeout": 86399.25}},
     },
-    "a very short time": {"server": {"drain_timeout": 1e-12}},
+    "a very short time": {"server": {"limits": {"drain_timeout": 1e-12}}},
     "sizes that are no round number": {"chunk_size": 65537},
 }
 
@@ -148,7 +148,7 @@ def test_what_is_shown_holds_for_every_variable() -> None:
 _KEYS = {
     "ECHOKIT_TIMEOUT": "client.timeout",
     "ECHOKIT_CONNECT_TIMEOUT": "client.connect_timeout",
-    "ECHOKIT_DRAIN_TIMEOUT": "server.drain_timeout",
+    "ECHOKIT_DRAIN_TIMEOUT": "server.limits.drain_timeout",
     "ECHOKIT_BACKLOG": "server.backlog",
 }
 

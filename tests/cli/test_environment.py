@@ -13,14 +13,18 @@ import echokit
 from tests.cli.processes import COMMAND, Done, environment, run, start
 
 SHARED = "CONFIG HOST PORT FAMILY CHUNK_SIZE FRAMING SEGMENT SEGMENT_DELAY SEED"
+LIMITS = (
+    "DRAIN_TIMEOUT MAX_CONNECTIONS MAX_CONNECTIONS_PER_PEER IDLE_TIMEOUT MESSAGE_TIMEOUT"
+    " SEND_TIMEOUT MAX_LIFETIME ALLOW DENY"
+)
 COMMANDS = {
-    "serve": f"{SHARED} OUTPUT BACKLOG DRAIN_TIMEOUT",
+    "serve": f"{SHARED} OUTPUT BACKLOG {LIMITS}",
     "send": f"{SHARED} OUTPUT CONNECT_TIMEOUT TIMEOUT",
     "demo": "",
     "framings": "",
     "config": "",
     "config check": "",
-    "config show": f"{SHARED} BACKLOG DRAIN_TIMEOUT CONNECT_TIMEOUT TIMEOUT",
+    "config show": f"{SHARED} BACKLOG {LIMITS} CONNECT_TIMEOUT TIMEOUT",
     "config schema": "",
     "": "DEBUG",
 }

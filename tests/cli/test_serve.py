@@ -60,7 +60,9 @@ def test_each_config_in_the_tree_serves_and_is_echoed_with(config: Path) -> None
                 events.append(_event(server))
             assert events[-1]["reason"] == "clean"
             assert events[-1]["bytes_in"] == events[-1]["bytes_out"] >= 26
-        assert server.end(signal.SIGTERM) == Done(0, b"", b"")
+        done = server.end(signal.SIGTERM)
+    assert (done.code, done.err) == (0, b"")
+    assert [json.loads(line)["event"] for line in done.lines] == ["counters"]
 
 
 # Its outputs.
@@ -113,7 +115,14 @@ def test_json_tells_each_event_with_its_facts(host: str, family: socket.AddressF
                     "messages": 2,
                 },
             ]
-        assert server.end(signal.SIGTERM) == Done(0, b"", b"")
+        done = server.end(signal.SIGTERM)
+        assert (done.code, done.err) == (0, b"")
+        (line,) = done.lines
+        counters = json.loads(line)
+    assert counters["event"] == "counters"
+    assert (counters["accepted"], counters["open"], counters["ended"]["clean"]) == (1, 0, 1)
+    assert (counters["messages_in"], counters["messages_out"]) == (2, 2)
+    assert (counters["bytes_in"], counters["bytes_out"]) == (13, 13)
 
 
 def test_json_tells_why_a_connection_had_to_end(host: str) -> None:
@@ -159,7 +168,7 @@ def test_a_bad_frame_is_told_once_with_its_peer_and_costs_nobody_else_anything(h
             later.sendall(b"\0\0\0\2me")
             assert receive(later, 6) == b"\0\0\0\2me"
         done = server.end(signal.SIGTERM)
-    assert (done.code, done.err) == (0, b"")
+    assert (done.code, done.told) == (0, [])
 
 
 def test_a_reset_is_told_on_stderr_and_serving_goes_on(host: str) -> None:
@@ -185,7 +194,7 @@ def test_a_signal_right_after_the_first_line_ends_it_well(number: signal.Signals
     with Running("serve", "--host", "127.0.0.1", "--port", "0") as server:
         server.line()
         done = server.end(number)
-    assert (done.code, done.err) == (0, b"")
+    assert (done.code, done.told) == (0, [])
     assert done.lines in ([], ["waiting for a connection"])
 
 
@@ -227,7 +236,7 @@ def test_a_signal_lets_what_is_in_flight_finish(number: signal.Signals, host: st
             assert sock.recv(1) == b""
         done = server.end()
     assert (done.code, done.err) == (0, b"")
-    assert json.loads(done.lines[-1])["reason"] in ("drained", "clean")
+    assert json.loads(done.lines[-2])["reason"] in ("drained", "clean")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +271,7 @@ def test_a_client_that_does_not_read_is_cut_when_the_time_to_drain_is_over() -> 
             server.signal(signal.SIGTERM)
             done = server.end()
     assert (done.code, done.err) == (1, b"")
-    assert json.loads(done.lines[-1])["reason"] == "cut"
+    assert json.loads(done.lines[-2])["reason"] == "cut"
 
 
 # Its stdout.

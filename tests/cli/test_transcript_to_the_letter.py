@@ -54,7 +54,7 @@ def test_the_exercise_prints_its_two_transcripts_and_nothing_else() -> None:
     assert (sent.code, sent.err) == (0, b"")
     expected = SERVER.format(port=port, client_port=_port_of(told[2]))
     assert told == expected.splitlines()
-    assert (done.code, done.out, done.err) == (0, b"", b"")
+    assert (done.code, done.out, done.told) == (0, b"", [])
 
 
 def test_with_one_space_the_chunks_are_what_truly_arrives() -> None:
@@ -127,7 +127,7 @@ def test_no_payload_can_drive_the_terminal_of_a_server_or_forge_a_line(host: str
                     "waiting for a connection",
                 ]
         done = server.end(signal.SIGTERM)
-    assert (done.code, done.out, done.err) == (0, b"", b"")
+    assert (done.code, done.out, done.told) == (0, b"", [])
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def test_a_key_that_is_no_word_is_told_once(tmp_path: Path) -> None:
         (("framing",), "delimited", Delimited()),
         (("server", "output"), "json", "json"),
         (("server", "backlog"), "5", 5),
-        (("server", "drain_timeout"), "1s", 1.0),
+        (("server", "limits", "drain_timeout"), "1s", 1.0),
         (("client", "timeout"), "250ms", 0.25),
         (("client", "timeout"), "5", 5.0),
     ],
@@ -330,7 +330,7 @@ def test_an_override_goes_over_the_file_and_over_the_default(
     file = _file(
         tmp_path,
         "host: a\nport: 1\nfamily: ipv4\nchunk_size: 2\nframing: raw\n"
-        "server: {output: quiet, backlog: 3, drain_timeout: 4s}\nclient: {timeout: 6s}\n",
+        "server: {output: quiet, backlog: 3, limits: {drain_timeout: 4s}}\nclient: {timeout: 6s}\n",
     )
     override = Override(key, text, "--flag")
     for path in (file, None):

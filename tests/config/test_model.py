@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from pydantic import BaseModel, ValidationError
 
-from echokit.config import ClientSettings, Config, ServerSettings, load
+from echokit.config import ClientSettings, Config, Limits, ServerSettings, load
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
@@ -27,10 +27,11 @@ FIELDS: list[tuple[str, ...]] = [
     ("client",),
     ("server", "output"),
     ("server", "backlog"),
-    ("server", "drain_timeout"),
+    ("server", "limits"),
     ("client", "output"),
     ("client", "connect_timeout"),
     ("client", "timeout"),
+    *[("server", "limits", name) for name in Limits.model_fields],
 ]
 # One of every kind that a file can hold; what a field takes is left out where it is tested.
 WRONG: dict[str, Any] = {
@@ -47,6 +48,9 @@ WRONG: dict[str, Any] = {
 TAKEN: dict[tuple[str, ...], tuple[str, ...]] = {
     ("segment",): ("nothing", "list"),
     ("seed",): ("nothing", "whole number"),
+    ("server", "limits", "max_message"): ("nothing", "whole number"),
+    ("server", "limits", "send_buffer"): ("whole number",),
+    ("server", "limits", "receive_buffer"): ("whole number",),
 }
 
 
@@ -64,6 +68,11 @@ def _at(config: Any, key: tuple[str, ...]) -> Any:
     return config
 
 
+def _problems(error: ValidationError) -> list[Any]:
+    """What is wrong, without the defaults that depend on it and so could not be made."""
+    return [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+
+
 def test_the_defaults_are_the_exercise() -> None:
     config = Config()
     assert (config.host, config.port) == ("localhost", 10000)
@@ -72,7 +81,7 @@ def test_the_defaults_are_the_exercise() -> None:
     assert config.framing == Raw()
     assert (config.segment, config.segment_delay, config.seed) == (None, 0.0, None)
     assert config.segmentation is None
-    assert config.server == ServerSettings(output="transcript", backlog=4096, drain_timeout=5.0)
+    assert config.server == ServerSettings(output="transcript", backlog=4096, limits=Limits())
     assert config.client == ClientSettings(output="transcript", connect_timeout=5.0, timeout=30.0)
 
 
@@ -82,6 +91,7 @@ def test_every_field_is_listed_here() -> None:
     assert [
         *fields,
         *((section, name) for section, model in sections.items() for name in model.model_fields),
+        *(("server", "limits", name) for name in Limits.model_fields),
     ] == FIELDS
 
 
@@ -93,8 +103,8 @@ def test_every_field_is_listed_here() -> None:
 def test_a_value_of_another_kind_is_refused_at_its_key(key: tuple[str, ...], kind: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Config.model_validate(_tree(key, WRONG[kind]))
-    (problem,) = caught.value.errors()
-    # A mapping with an unknown key is told at that key.
+    (problem,) = _problems(caught.value)
+    # A mapping with an unknown key is told at that key, and an item of a list at its index.
     assert problem["loc"][: len(key)] == key
 
 
@@ -105,7 +115,7 @@ def test_a_value_of_another_kind_is_refused_at_its_key(key: tuple[str, ...], kin
         (("chunk_size",), 1, 16 << 20, 1),
         (("segment_delay",), 0, 3600, 0.0001),
         (("server", "backlog"), 1, 65535, 1),
-        (("server", "drain_timeout"), 0, 86400, 0.0001),
+        (("server", "limits", "drain_timeout"), 0, 86400, 0.0001),
         (("client", "connect_timeout"), 0.001, 86400, 0.0001),
         (("client", "timeout"), 0.001, 86400, 0.0001),
     ],
@@ -118,7 +128,7 @@ def test_a_range_holds_both_its_ends_and_nothing_outside(
     for value, words in ((least - step, "greater than or equal"), (most + step, "less than or")):
         with pytest.raises(ValidationError) as caught:
             Config.model_validate(_tree(key, value))
-        (problem,) = caught.value.errors()
+        (problem,) = _problems(caught.value)
         assert problem["loc"] == key
         assert words in problem["msg"]
 
@@ -130,7 +140,7 @@ def test_a_range_holds_both_its_ends_and_nothing_outside(
         (("chunk_size",), "64k", 65536),
         (("chunk_size",), "16MiB", 16 << 20),
         (("segment_delay",), "1ms", 0.001),
-        (("server", "drain_timeout"), "0s", 0),
+        (("server", "limits", "drain_timeout"), "0s", 0),
         (("client", "timeout"), "1m30s", 90),
         (("client", "connect_timeout"), "1ms", 0.001),
     ],
@@ -153,7 +163,7 @@ def test_sizes_and_times_are_read_as_people_write_them(
         (("client", "timeout"), "999us"),
         (("client", "timeout"), "25h"),
         (("client", "timeout"), "5 s"),
-        (("server", "drain_timeout"), "-1s"),
+        (("server", "limits", "drain_timeout"), "-1s"),
         (("segment_delay",), "61m"),
         (("seed",), "7"),
     ],

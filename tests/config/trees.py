@@ -76,6 +76,31 @@ _hosts = st.sampled_from(
     ]
 )
 
+_networks = st.lists(
+    st.sampled_from(["0.0.0.0/0", "::/0", "192.0.2.0/24", "2001:db8::/32", "::1", "10.1.2.3"]),
+    max_size=3,
+)
+# Each of them may be left out; those that must be in order are.
+server_limits = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_connections": st.just(0) | st.integers(100, 10_000_000),
+        "max_connections_per_peer": st.integers(0, 100),
+        "idle_timeout": st.sampled_from([0, "10s"]) | st.integers(100, 86400),
+        "message_timeout": st.floats(0, 10),
+        "send_timeout": st.floats(0, 100),
+        "tcp_user_timeout": st.just(0) | st.integers(100, 86400),
+        "max_lifetime": st.just(0) | seconds,
+        "drain_timeout": seconds | st.just("1m30s"),
+        "keepalive": st.sampled_from([0, 1, "1m30s"]),
+        "max_message": st.none() | limits,
+        "send_buffer": st.sampled_from([0, "64k"]),
+        "receive_buffer": st.integers(0, 1 << 30),
+        "allow": _networks,
+        "deny": _networks | st.just("::1, 192.0.2.0/24"),
+    },
+)
+
 configs: st.SearchStrategy[Config] = st.builds(
     lambda **values: Config.model_validate(values),
     host=_hosts,
@@ -92,7 +117,7 @@ configs: st.SearchStrategy[Config] = st.builds(
         {
             "output": st.sampled_from(["transcript", "json", "quiet"]),
             "backlog": st.integers(1, 65535),
-            "drain_timeout": seconds | st.just("1m30s"),
+            "limits": server_limits,
         }
     ),
     client=st.fixed_dictionaries(

@@ -1,0 +1,129 @@
+"""Accepting: what waits in the queues of listening sockets becomes connected sockets.
+
+accept() fails for two kinds of reason. Either one connection is gone, or a firewall refused it:
+the next may be well. Or the system is short of something, descriptors or memory above all: then
+the next call would fail at once again, so the queue waits a little, and nothing in it is lost.
+"""
+
+import errno
+import socket
+from collections.abc import Callable
+
+from echokit.net.address import Address
+from echokit.net.listen import Listeners
+from echokit.net.reactor import READ, Reactor
+
+__all__ = ["Acceptor"]
+
+# How many connections are accepted before those that are open get their turn again.
+_BATCH = 64
+# accept() failing with these speaks of one connection (accept(2)).
+_GONE = tuple(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED", "EPERM", "EPROTO", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET",
+        "EHOSTUNREACH", "EOPNOTSUPP", "ENETUNREACH",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
+_SHORTAGE_PAUSE = 0.1
+
+
+class Acceptor:
+    """Takes connections from listening sockets as they come, for as long as there is room.
+
+    Args:
+        reactor: Tells when some wait.
+        listeners: Where they wait. They are closed here.
+        room: How many more may be taken now.
+        take: Is given each connected, non-blocking socket, with its peer's address.
+        full: Is told that there is no more room: it takes none until `resume`.
+        failed: Is told what accept() said: True with it where the system is short of something.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        listeners: Listeners,
+        room: Callable[[], int],
+        take: Callable[[socket.socket, Address], None],
+        full: Callable[[], None],
+        failed: Callable[[OSError, bool], None],
+    ) -> None:
+        self._reactor = reactor
+        self._listeners = listeners
+        self._room = room
+        self._take = take
+        self._full = full
+        self._failed = failed
+        self.paused = False
+        # Those whose queue waits for the system to have again what it was short of.
+        self._resting: set[socket.socket] = set()
+        self.resume()
+
+    def resume(self) -> None:
+        """Take connections."""
+        self.paused = False
+        for sock in self._listeners.sockets:
+            if sock not in self._resting:
+                self._listen_to(sock)
+
+    def _listen_to(self, sock: socket.socket) -> None:
+        self._reactor.discard(sock.fileno())
+        self._reactor.add(sock.fileno(), READ, lambda _events: self._accept(sock))
+
+    def drain(self, most: int) -> None:
+        """Take those that wait now, `most` at most of each queue, and close."""
+        for sock in self._listeners.sockets:
+            # Not more than the queue holds: a storm of new ones must not keep us here.
+            for _ in range(most // _BATCH + 1):
+                if not self._accept(sock):
+                    break
+        self.close()
+
+    def close(self) -> None:
+        """Listen no more."""
+        for sock in self._listeners.sockets:
+            self._reactor.discard(sock.fileno())
+        self._listeners.close()
+        self._listeners.sockets.clear()
+
+    def _accept(self, listener: socket.socket) -> bool:
+        """Take what waits, a batch at most; whether more may wait."""
+        for _ in range(min(_BATCH, self._room())):
+            try:
+                sock, sockaddr = listener.accept()
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                short = error.errno not in _GONE
+                self._failed(error, short)
+                if not short:
+                    continue
+                self._rest(listener)
+                return False
+            sock.setblocking(False)
+            self._take(sock, Address(listener.family, sockaddr))
+        if self._room() <= 0:
+            self._pause()
+            self._full()
+            return False
+        return True
+
+    def _pause(self) -> None:
+        """Take no more until `resume`: those that come wait in the queue."""
+        self.paused = True
+        for sock in self._listeners.sockets:
+            self._reactor.discard(sock.fileno())
+
+    def _rest(self, listener: socket.socket) -> None:
+        """Let the queue wait until the system may have what it was short of."""
+        self._reactor.discard(listener.fileno())
+        self._resting.add(listener)
+
+        def go_on() -> None:
+            self._resting.discard(listener)
+            if not self.paused and listener in self._listeners.sockets:
+                self._listen_to(listener)
+
+        self._reactor.call_later(_SHORTAGE_PAUSE, go_on)

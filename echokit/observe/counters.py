@@ -1,0 +1,111 @@
+"""What a server has counted: one set of numbers, always on.
+
+Connections count their own bytes and messages as they go, which costs an addition each; here those
+of the ended ones are summed.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from echokit.net.admission import Refusal
+from echokit.net.handler import End, Ending
+
+__all__ = ["Counters"]
+
+
+class _Traffic(Protocol):
+    """What a connection has counted, open or ended."""
+
+    @property
+    def bytes_in(self) -> int: ...
+    @property
+    def bytes_out(self) -> int: ...
+    @property
+    def messages(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has happened since a server began.
+
+    Attributes:
+        accepted: Connections taken from the queues and served.
+        open: Connections that are open now.
+        messages_in: Whole messages received (raw: chunks).
+        messages_out: Messages given back; one that the framing cannot encode is not.
+        bytes_in: Bytes read from sockets, headers and all.
+        bytes_out: Bytes that sockets took.
+        ended: How many connections ended, by the kind of end.
+        refused: How many were closed at once, by the reason.
+        pauses: How often accepting paused as `max_connections` were open.
+        accept_failures: How often accept() failed.
+    """
+
+    accepted: int = 0
+    open: int = 0
+    messages_in: int = 0
+    messages_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    ended: Counter[Ending] = field(default_factory=Counter)
+    refused: Counter[Refusal] = field(default_factory=Counter)
+    pauses: int = 0
+    accept_failures: int = 0
+
+    def add_end(self, end: End) -> None:
+        """A connection has ended."""
+        self.ended[end.ending] += 1
+        self.add(end)
+
+    def add(self, traffic: "_Traffic | End") -> None:
+        """Add what a connection has counted."""
+        self.messages_in += traffic.messages
+        self.messages_out += traffic.messages
+        self.bytes_in += traffic.bytes_in
+        self.bytes_out += traffic.bytes_out
+
+    def with_open(self, connections: Iterable["_Traffic"]) -> "Counters":
+        """These, and what the `connections` that are still open have counted so far."""
+        whole = self + Counters()
+        for connection in connections:
+            whole.open += 1
+            whole.add(connection)
+        return whole
+
+    def __add__(self, other: "Counters") -> "Counters":
+        """The sums of two servers."""
+        names = (field.name for field in self.__dataclass_fields__.values())
+        return Counters(*(getattr(self, name) + getattr(other, name) for name in names))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values; every kind of end and of refusal has its number."""
+        return asdict(self) | {
+            "ended": {ending.value: self.ended[ending] for ending in Ending},
+            "refused": {refusal.value: self.refused[refusal] for refusal in Refusal},
+        }
+
+    def in_words(self) -> list[str]:
+        """For people: a line, one for the ends, and one for what was refused or failed."""
+        accepted = "1 connection" if self.accepted == 1 else f"{self.accepted} connections"
+        found = [
+            f"{accepted} accepted, {self.open} open;"
+            f" in: {self.messages_in} messages, {self.bytes_in} bytes;"
+            f" out: {self.messages_out} messages, {self.bytes_out} bytes"
+        ]
+        if self.ended:
+            found.append(f"ended: {_each(self.ended)}")
+        trouble = []
+        if self.refused:
+            trouble.append(f"refused: {_each(self.refused)}")
+        if self.accept_failures:
+            trouble.append(f"accept failed: {self.accept_failures}")
+        if self.pauses:
+            trouble.append(f"paused at max_connections: {self.pauses}")
+        return [*found, "; ".join(trouble)] if trouble else found
+
+
+def _each(numbers: "Counter[Any]") -> str:
+    """`3 clean, 1 reset`."""
+    return ", ".join(f"{number} {kind.value}" for kind, number in numbers.most_common())
