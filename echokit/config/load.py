@@ -218,6 +218,9 @@ class _Problems:
         text = _WORDS.get(entry["type"]) or re.sub(r"^Input should", "should", str(entry["msg"]))
         value: Any = self._values
         for part in key:
+            if isinstance(value, str):
+                # A list that was given as one text, as a flag has it.
+                return text
             try:
                 value = value[part]
             except (KeyError, IndexError, TypeError):
