@@ -29,6 +29,8 @@ __all__ = ["EchoServer"]
 # While draining: a connection on which nothing has moved for this long, in seconds, has nothing
 # more in flight, and is ended. Longer than a lost segment takes to come again (Linux: 0.2 s).
 QUIET = 0.5
+# How often the loop shows that it turns, and how late it may be before that is told, in seconds.
+BEAT = 1.0
 
 
 class EchoServer:
@@ -111,6 +113,7 @@ class EchoServer:
         self._acceptor = Acceptor(
             self._reactor, listeners, self._room, self._open, self._full, self._accept_failed
         )
+        self._beat = self._reactor.call_later(BEAT, self._on_beat)
         Deadlines(
             self._reactor,
             self._connections,
@@ -273,6 +276,17 @@ class EchoServer:
         """None: say nothing now. Else how much of this kind has not been said since the last."""
         limit = self._words.setdefault(kind, RateLimit(clock=self._reactor.clock))
         return limit.take_left_out() if limit.passes() else None
+
+    def _on_beat(self) -> None:
+        """Say so where nobody was served for a while: a framing or observer takes too long."""
+        late = self._reactor.clock() - self._beat.due
+        if late > BEAT:
+            self._warn_now_and_then(
+                "late",
+                f"nobody was served for {late:.1f}s: the process was stopped, or a framing or an"
+                " observer held it up",
+            )
+        self._beat = self._reactor.call_later(BEAT, self._on_beat)
 
     # What connections meet.
 
