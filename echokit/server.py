@@ -234,6 +234,7 @@ class EchoServer:
                 self._framing,
                 self._chunk_size,
                 self,
+                echo=self._tell_received is None,
                 segmentation=self._segmentation,
                 number=self._counted.accepted,
             )

@@ -29,6 +29,8 @@ __all__ = ["Connection"]
 # How much input is dropped, and for how long, after our FIN, before the close.
 LINGER_BYTES = 64 << 10
 LINGER_SECONDS = 1.0
+# Up to here, with its header, Python has memory for a bytes object at hand (pymalloc: 512 bytes).
+_SMALL = 448
 # struct linger of socket(7): on, and for no time.
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
@@ -47,15 +49,30 @@ _CLEAN: tuple[Ending, Exception | None] = (Ending.CLEAN, None)
 
 
 class Connection:
-    """A connected socket in a reactor. It takes the socket over and closes it."""
+    """A connected socket in a reactor. It takes the socket over and closes it.
+
+    Args:
+        reactor: Tells when the socket is ready.
+        sock: A connected, non-blocking socket.
+        peer: Its peer's address.
+        framing: How messages stand on the wire.
+        chunk_size: The most bytes that one recv() asks for.
+        handler: Is told what the connection meets.
+        full_duplex: Reading goes on while something waits to be sent, as a client must.
+        echo: What comes is sent back at once, and the handler is not told of it, where the framing
+            lets that be done without a look at each message.
+    """
 
     __slots__ = (
+        "_ask",
         "_chunk_size",
         "_decoder",
         "_dropped",
+        "_echo",
         "_end",
         "_eof",
         "_fin_sent",
+        "_frames",
         "_framing",
         "_full_duplex",
         "_handler",
@@ -87,6 +104,7 @@ class Connection:
         handler: Handler,
         *,
         full_duplex: bool = False,
+        echo: bool = False,
     ) -> None:
         self.peer = peer
         self.bytes_in = 0
@@ -97,7 +115,13 @@ class Connection:
         self._framing = framing
         # A chunk of a transparent framing is a message: there is nothing to decode or encode.
         self._decoder = None if framing.transparent else framing.decoder()
+        self._echo = echo
+        # Whole messages as they stand on the wire are all that an echo needs.
+        self._frames = getattr(self._decoder, "next_frames", None) if echo else None
         self._chunk_size = chunk_size
+        # Where nobody is told how the stream was cut, small messages are asked for in small: room
+        # for a large one costs more to have and give back than they do.
+        self._ask = min(chunk_size, _SMALL) if echo else chunk_size
         self._handler = handler
         self._full_duplex = full_duplex
         self._state = _OPEN
@@ -159,14 +183,15 @@ class Connection:
 
     # Reading.
 
-    def on_ready(self, events: int) -> None:
+    def on_ready(self, events: int) -> None:  # noqa: C901 - a call more would cost every message
         """The reactor's call: the socket is ready for some of `events`."""
-        if events & WRITE:
-            self._on_writable()
-        if not (events & ~WRITE and self._interest & READ):
-            return
+        if events != READ:
+            if events & WRITE:
+                self._on_writable()
+            if not (events & ~WRITE and self._interest & READ):
+                return
         try:
-            data = self._sock.recv(self._chunk_size)
+            data = self._sock.recv(self._ask)
         except BlockingIOError:
             return
         except OSError as error:
@@ -177,12 +202,18 @@ class Connection:
         elif not data:
             self._on_eof()
         else:
-            self.bytes_in += len(data)
-            if self._decoder is None:
+            size = len(data)
+            self.bytes_in += size
+            if self._decoder is not None:
+                self._decode(data)
+            elif self._echo:
+                self.messages += 1
+                self._transmit(data)
+            else:
                 self.messages += 1
                 self._handler.message_received(self, data)
-            else:
-                self._decode(data)
+            if size == self._ask < self._chunk_size:
+                self._ask = self._chunk_size
 
     def _decode(self, data: bytes | None) -> None:
         """Feed the decoder, and take messages while the peer keeps up with what they cause."""
@@ -205,6 +236,13 @@ class Connection:
                 if data is not None:
                     decoder.receive_data(data)
                     data = None
+                if self._frames is not None:
+                    if (found := self._frames()) is None:
+                        break
+                    frames, count = found
+                    self.messages += count
+                    self._gather(frames)
+                    continue
                 message = decoder.next_message()
                 if message is not None and type(message) is not bytes:
                     kind = type(decoder).__name__
@@ -259,7 +297,11 @@ class Connection:
                 raise TypeError(f"{kind}.encode returned {type(data).__name__}, not bytes")
         if self._outgoing is None and self._unsent is None:
             self._transmit(data)
-            return
+        else:
+            self._gather(data)
+
+    def _gather(self, data: bytes) -> None:
+        """Let `data` leave with what else one chunk causes."""
         if self._outgoing is None:
             self._outgoing = []
         self._outgoing.append(data)

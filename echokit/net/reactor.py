@@ -119,7 +119,8 @@ class Reactor:
         self.clock = clock
         # A byte on this pair ends the wait when a call comes from elsewhere.
         self._waker, self._wakened = socket.socketpair()
-        self._handlers: dict[int, Callable[[int], object]] = {}
+        # By descriptor: the system hands out the lowest number that is free.
+        self._handlers: list[Callable[[int], object] | None] = []
         self._timers: list[Timer] = []
         self._orders = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
@@ -146,6 +147,8 @@ class Reactor:
             PermissionError: The system cannot wait for such a descriptor (a regular file).
         """
         self._poller.register(fd, events)
+        if fd >= len(self._handlers):
+            self._handlers.extend([None] * (fd + 1 - len(self._handlers)))
         self._handlers[fd] = handler
 
     def modify(self, fd: int, events: int) -> None:
@@ -154,12 +157,12 @@ class Reactor:
 
     def remove(self, fd: int) -> None:
         """Forget `fd`; to be called before it is closed."""
-        del self._handlers[fd]
+        self._handlers[fd] = None
         self._poller.unregister(fd)
 
     def discard(self, fd: int) -> None:
         """Forget `fd` if it is there."""
-        if fd in self._handlers:
+        if 0 <= fd < len(self._handlers) and self._handlers[fd] is not None:
             self.remove(fd)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
@@ -194,7 +197,7 @@ class Reactor:
                 # An earlier handler of this round may have closed `fd`, or closed it and opened
                 # another under the same number: then this wakes the new one for nothing, which
                 # non-blocking sockets bear.
-                handler = handlers.get(fd)
+                handler = handlers[fd]
                 if handler is not None:
                     handler(events)
             if self._timers:
