@@ -80,6 +80,7 @@ class Connection:
         "_linger",
         "_outgoing",
         "_outgoing_size",
+        "_peer",
         "_reactor",
         "_seen_at",
         "_seen_in",
@@ -91,7 +92,6 @@ class Connection:
         "bytes_in",
         "bytes_out",
         "messages",
-        "peer",
     )
 
     def __init__(
@@ -106,7 +106,8 @@ class Connection:
         full_duplex: bool = False,
         echo: bool = False,
     ) -> None:
-        self.peer = peer
+        # The other half of an Address is the socket's.
+        self._peer = peer.sockaddr
         self.bytes_in = 0
         self.bytes_out = 0
         self.messages = 0
@@ -140,7 +141,12 @@ class Connection:
         self._seen_at = 0.0
         # How much had come with the last chunk that brought a message to its end.
         self._whole_in = 0
-        reactor.add(sock.fileno(), READ, self.on_ready)
+        reactor.add_ready(sock.fileno(), READ, self)
+
+    @property
+    def peer(self) -> Address:
+        """The peer's address."""
+        return Address(self._sock.family, self._peer)
 
     @property
     def closed(self) -> bool:

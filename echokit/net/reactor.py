@@ -42,6 +42,22 @@ class Poller(Protocol):
         """Give back what the system lent."""
 
 
+class Ready(Protocol):
+    """Who is told that a descriptor is ready."""
+
+    def on_ready(self, events: int, /) -> object:
+        """It is ready for some of `events`."""
+
+
+class _Call:
+    """A function as a `Ready`."""
+
+    __slots__ = ("on_ready",)
+
+    def __init__(self, function: Callable[[int], object]) -> None:
+        self.on_ready = function
+
+
 class SelectorPoller:
     """`Poller` over `selectors`, for systems without epoll (kqueue on macOS and the BSDs)."""
 
@@ -120,7 +136,7 @@ class Reactor:
         # A byte on this pair ends the wait when a call comes from elsewhere.
         self._waker, self._wakened = socket.socketpair()
         # By descriptor: the system hands out the lowest number that is free.
-        self._handlers: list[Callable[[int], object] | None] = []
+        self._handlers: list[Ready | None] = []
         self._timers: list[Timer] = []
         self._orders = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
@@ -146,6 +162,10 @@ class Reactor:
         Raises:
             PermissionError: The system cannot wait for such a descriptor (a regular file).
         """
+        self.add_ready(fd, events, _Call(handler))
+
+    def add_ready(self, fd: int, events: int, handler: Ready) -> None:
+        """As `add`, and calls `handler.on_ready`: one object less for each of many connections."""
         self._poller.register(fd, events)
         if fd >= len(self._handlers):
             self._handlers.extend([None] * (fd + 1 - len(self._handlers)))
@@ -199,7 +219,7 @@ class Reactor:
                 # non-blocking sockets bear.
                 handler = handlers[fd]
                 if handler is not None:
-                    handler(events)
+                    handler.on_ready(events)
             if self._timers:
                 self._call_due()
 
