@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -40,7 +41,7 @@ class Serving(Running):
 
     Attributes:
         host: The same.
-        port: Where it listens.
+        warnings: Those that it has told so far.
     """
 
     def __init__(self, host: str, *options: str, under: Sequence[str] = ()) -> None:
@@ -48,7 +49,11 @@ class Serving(Running):
         super().__init__(*args, command=(*under, *COMMAND))
         self.host = host
         self.warnings: list[str] = []
-        self.port: int = self.next("listening")["port"]
+        self._port: int = self.next("listening")["port"]
+
+    def port(self) -> int:
+        """Where it listens."""
+        return self._port
 
     def next(self, event: str) -> dict[str, Any]:
         """The next such event; others before it are passed over, but warnings are kept."""
@@ -66,7 +71,7 @@ class Serving(Running):
 
     def connect(self) -> socket.socket:
         """A client of it."""
-        return client(self.host, self.port)
+        return client(self.host, self._port)
 
 
 @contextlib.contextmanager
@@ -108,10 +113,14 @@ def few_descriptors(number: int) -> tuple[str, ...]:
 @cache
 def _strace_says() -> str | None:
     """Why strace cannot be used here, if it cannot."""
-    if shutil.which("strace") is None:
+    strace = shutil.which("strace")
+    if strace is None:
         return "strace is not installed"
     tried = subprocess.run(
-        ["strace", "-o", os.devnull, "true"], capture_output=True, text=True, check=False
+        [strace, "-o", os.devnull, sys.executable, "-c", ""],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return None if tried.returncode == 0 else f"strace may not trace here: {tried.stderr.strip()}"
 

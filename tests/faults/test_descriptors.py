@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,7 @@ def test_lines_about_the_shortage_are_a_second_apart(host: str) -> None:
         Serving(host, "--max-connections", "1000", under=FEW) as server,
         _crowd(server),
     ):
-        lines = []
+        lines: list[dict[str, Any]] = []
         while len(lines) < 3:
             line = server.next("warning")
             if "cannot accept" in line["message"]:
