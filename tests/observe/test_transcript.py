@@ -1,6 +1,8 @@
 """The transcript's words, event by event."""
 
+import errno
 import io
+import os
 import socket
 from collections.abc import Callable
 
@@ -172,3 +174,23 @@ def test_without_being_told_where_it_speaks_on_stdout_and_stderr(
     transcript.waiting()
     transcript.warned("careful")
     assert capsys.readouterr() == ("waiting for a connection\n", "echokit: careful\n")
+
+
+class _Full(io.StringIO):
+    """A stream on a full disk."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_stderr_that_takes_nothing_is_no_reason_to_end() -> None:
+    out = io.StringIO()
+    transcript = Transcript(out, _Full())
+    transcript.warned("lost")
+    transcript.waiting()
+    assert out.getvalue() == "waiting for a connection\n"
+
+
+def test_an_out_that_takes_nothing_ends_the_run() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        Transcript(_Full(), io.StringIO()).waiting()
