@@ -6,6 +6,7 @@ waits for the end of its stdin: however the tests end, killed included, nothing 
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -14,13 +15,13 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import pytest
 
-from tests.cli.processes import COMMAND, DEADLINE
+from tests.cli.processes import COMMAND, DEADLINE, Done, Running, start
 
-__all__ = ["Namespace"]
+__all__ = ["Namespace", "events"]
 
 _TOOLS = ("ip", "mount", "nft", "nsenter", "ss", "tc", "unshare")
 _CLONE_NEWNET = 0x40000000
@@ -35,6 +36,12 @@ _READY = "ip link set lo up && echo ready && exec cat"
 _NSSWITCH = "hosts: files dns\n"
 
 _T = TypeVar("_T")
+
+
+def events(done: Done, name: str) -> list[dict[str, Any]]:
+    """The events of one name among those that a command has told."""
+    told = [json.loads(line) for line in done.lines]
+    return [event for event in told if event["event"] == name]
 
 
 class Namespace:
@@ -83,6 +90,16 @@ class Namespace:
     def command(self) -> tuple[str, ...]:
         """Our command, inside."""
         return (*self.enter, *COMMAND)
+
+    def serve(self, *args: str) -> Running:
+        """Our server inside, on a free port, telling its events; an option may be given again."""
+        given = ("--port", "0", "--output", "json", *args)
+        return Running("serve", *given, command=self.command)
+
+    def send(self, host: str, port: int, *args: str) -> Done:
+        """Our client inside, run to its end, telling its events."""
+        given = ("--host", host, "--port", str(port), "--output", "json", *args, "hello")
+        return start("send", *given, command=self.command)
 
     def run(self, *args: str, stdin: str = "") -> str:
         """Run a tool inside; what it printed. Where the kernel lacks what it needs: a skip."""

@@ -4,15 +4,14 @@ import json
 import signal
 import socket
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from echokit import Endpoint
 from tests.cli.peers import receive
-from tests.cli.processes import DEADLINE, Done, Running, start
+from tests.cli.processes import DEADLINE, Running, start
 from tests.conftest import FAMILIES
-from tests.faults.namespaces import Namespace
+from tests.faults.namespaces import Namespace, events
 
 BOTH = "::1 localhost\n127.0.0.1 localhost\n"
 
@@ -24,28 +23,10 @@ def namespace() -> Iterator[Namespace]:
         yield made
 
 
-def _serve(namespace: Namespace, *args: str) -> Running:
-    """Our server inside, on a free port."""
-    return Running("serve", "--port", "0", "--output", "json", *args, command=namespace.command)
-
-
 def _listening(server: Running) -> tuple[int, list[str]]:
     """The port and the hosts that a server says it listens on."""
     told = json.loads(server.line())
     return told["port"], [address["host"] for address in told["addresses"]]
-
-
-def _events(done: Done, name: str) -> list[dict[str, Any]]:
-    events = [json.loads(line) for line in done.lines]
-    return [event for event in events if event["event"] == name]
-
-
-def _send(namespace: Namespace, host: str, port: int, *args: str) -> Done:
-    """Our client inside."""
-    return start(
-        "send", "--host", host, "--port", str(port), "--output", "json", *args, "hello",
-        command=namespace.command,
-    )  # fmt: skip
 
 
 def _echoes(namespace: Namespace, host: str, port: int) -> bool:
@@ -65,14 +46,14 @@ def test_with_ipv6_switched_off_ipv4_is_served_with_one_warning(
 ) -> None:
     namespace.file("/etc/hosts", BOTH)
     namespace.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
-    with _serve(namespace, "--host", host, "--allow", "127.0.0.1") as server:
+    with namespace.serve("--host", host, "--allow", "127.0.0.1") as server:
         port, hosts = _listening(server)
         assert hosts == [{"localhost": "127.0.0.1", "*": "0.0.0.0"}[host]]
-        sent = _send(namespace, "localhost", port)
+        sent = namespace.send("localhost", port)
         assert sent.code == 0, sent.err
         done = server.end(signal.SIGTERM)
     assert done.code == 0
-    assert [event["message"] for event in _events(done, "warning")] == [
+    assert [event["message"] for event in events(done, "warning")] == [
         f"cannot listen on {lost}:{port}: cannot assign requested address; serving without it"
     ]
 
@@ -103,12 +84,12 @@ def test_the_systems_default_for_ipv6_sockets_changes_nothing(
     namespace: Namespace, only: int
 ) -> None:
     namespace.sysctl("net.ipv6.bindv6only", only)
-    with _serve(namespace, "--host", "*") as server:
+    with namespace.serve("--host", "*") as server:
         port, hosts = _listening(server)
         assert sorted(hosts) == ["0.0.0.0", "::"]
         assert [_echoes(namespace, host, port) for host in ("127.0.0.1", "::1")] == [True, True]
         assert server.end(signal.SIGTERM).code == 0
-    with _serve(namespace, "--host", "::") as server:
+    with namespace.serve("--host", "::") as server:
         port, _ = _listening(server)
         assert [_echoes(namespace, host, port) for host in ("127.0.0.1", "::1")] == [False, True]
         assert server.end(signal.SIGTERM).code == 0
@@ -120,10 +101,10 @@ def test_where_localhost_is_of_one_family_both_ends_use_that(
 ) -> None:
     _, literal = FAMILIES[name]
     namespace.file("/etc/hosts", f"{literal} localhost\n")
-    with _serve(namespace, "--host", "localhost") as server:
+    with namespace.serve("--host", "localhost") as server:
         port, hosts = _listening(server)
         assert hosts == [literal]
-        sent = _send(namespace, "localhost", port)
+        sent = namespace.send("localhost", port)
         assert sent.code == 0, sent.err
         assert server.end(signal.SIGTERM).code == 0
 
@@ -135,11 +116,11 @@ def test_where_localhost_is_of_both_families_a_server_on_either_is_reached(
     namespace.file("/etc/hosts", BOTH)
     namespace.prefer(first)
     for _, literal in FAMILIES.values():
-        with _serve(namespace, "--host", literal) as server:
+        with namespace.serve("--host", literal) as server:
             port, _ = _listening(server)
-            sent = _send(namespace, "localhost", port)
+            sent = namespace.send("localhost", port)
             assert sent.code == 0, sent.err
-            (connected,) = _events(sent, "connected")
+            (connected,) = events(sent, "connected")
             tried = [attempt["address"] for attempt in connected["attempts"]]
             assert tried[0] == str(Endpoint(FAMILIES[first][1], port))
             assert connected["address"] == tried[-1] == str(Endpoint(literal, port))
@@ -151,15 +132,15 @@ def test_link_local_addresses_are_served_and_reached_and_told_with_their_interfa
 ) -> None:
     with Namespace() as other:
         namespace.link(other, "left", "right")
-        with _serve(namespace, "--host", "fe80::1%left") as server:
+        with namespace.serve("--host", "fe80::1%left") as server:
             port, hosts = _listening(server)
             assert hosts == ["fe80::1%left"]
-            sent = _send(other, "fe80::1%right", port)
+            sent = other.send("fe80::1%right", port)
             assert sent.code == 0, sent.err
-            (connected,) = _events(sent, "connected")
+            (connected,) = events(sent, "connected")
             assert connected["address"] == f"[fe80::1%right]:{port}"
             done = server.end(signal.SIGTERM)
-        (connection,) = _events(done, "connection")
+        (connection,) = events(done, "connection")
         assert connection["peer"].startswith("[fe80::2%left]:")
         nobody = start("send", "--host", "fe80::1%right", "-p", "9", "x", command=other.command)
         assert nobody.code == 3
