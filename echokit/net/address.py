@@ -141,8 +141,8 @@ def resolve(
         port: 0 to 65535.
         family: AF_INET or AF_INET6 to have only those.
         passive: The addresses are to be listened on.
-        timeout: The longest wait for the resolver, in seconds; it cannot be interrupted, so what
-            it does after that goes on in a daemon thread.
+        timeout: The longest wait for the resolver, in seconds; None is as long as it takes. It
+            cannot be interrupted, so what it does after the wait goes on in a daemon thread.
 
     Raises:
         ResolveError: There is no address (of that family).
@@ -193,7 +193,7 @@ def _getaddrinfo(
         )
         return [Address(entry[0], entry[4]) for entry in found]
 
-    if node is None or timeout is None:
+    if node is None:
         return look_up()
     try:
         return look_up(socket.AI_NUMERICHOST)
@@ -207,6 +207,7 @@ def _getaddrinfo(
         except Exception as error:  # noqa: BLE001 - raised in the waiting thread
             outcome.append(error)
 
+    # Unlike the resolver, the wait for a thread can be interrupted by a signal.
     thread = threading.Thread(target=in_thread, name="echokit-resolver", daemon=True)
     thread.start()
     thread.join(timeout)

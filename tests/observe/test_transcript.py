@@ -82,6 +82,7 @@ def test_a_clients_life_in_the_exercises_words() -> None:
     ("ending", "error", "words"),
     [
         (Ending.RESET, ConnectionResetError("reset"), "was reset"),
+        (Ending.RESET, TimeoutError(110, "Connection timed out"), "was lost: connection timed out"),
         (Ending.TRUNCATED, IncompleteMessage(3, 5), "closed: stream ended inside a message, "
          "after 3 of 5 bytes"),
         (Ending.TOO_LARGE, MessageTooLarge(9, 5), "closed: message of 9 bytes is over the limit "
