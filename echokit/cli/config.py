@@ -72,6 +72,8 @@ def show(
 
     What it prints is a config file, too.
     """
+    from echokit.observe.escape import printable
+
     with errors_in_json(ctx):
         settings, origins = effective_with_origins(ctx, None)
     found = list(_leaves(settings, ()))
@@ -88,7 +90,7 @@ def show(
             section = tuple(key[:-1])
             print(f"{section[-1]}:")
         line = f"{'  ' * len(section)}{key[-1]}: {written}"
-        print(f"{line:<32}  # {origins.get(key, 'default')}")
+        print(f"{line:<32}  # {printable(origins.get(key, 'default'))}")
 
 
 @app.command()
