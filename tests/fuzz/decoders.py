@@ -32,7 +32,7 @@ __all__ = ["check", "delimited", "length_prefixed", "raw"]
 
 PREFIXES = (1, 2, 4, 8)
 ORDERS = ("big", "little")
-LIMITS = (0, 1, 9, 255, 4096, 65535, 1 << 20, 1 << 40)
+LIMITS = (0, 1, 9, 255, 512, 65535, 1 << 20, 1 << 40)
 # They overlap themselves, share bytes, and are cut by nearly every split.
 DELIMITERS = ("\n", "\r\n", "aa", "aba", "é", "\0", "aab", "--end--")
 

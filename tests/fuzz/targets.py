@@ -52,9 +52,9 @@ _YAML = (b": ", b"\n  ", b"- ", b"? ", b"!!int ", b"&a ", b"*a", b"|\n", b"%YAML
 _TOML = (b" = ", b"[server]", b"[[", b"]]", b"'''", b'"""', b"= {", b".")
 
 TARGETS = {
-    "raw": Target(decoders.raw, 4096),
-    "length-prefixed": Target(decoders.length_prefixed, 4096),
-    "delimited": Target(decoders.delimited, 4096, _DELIMITERS),
+    "raw": Target(decoders.raw, 1024),
+    "length-prefixed": Target(decoders.length_prefixed, 1024),
+    "delimited": Target(decoders.delimited, 1024, _DELIMITERS),
     "endpoint": Target(endpoint.check, 300, _HOSTS),
     "config-yaml": Target(config_file.yaml, 2048, (*_config_words(), *_HOSTS, *_YAML)),
     "config-toml": Target(config_file.toml, 2048, (*_config_words(), *_HOSTS, *_TOML)),
