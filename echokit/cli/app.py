@@ -106,8 +106,18 @@ def _tell(error: BaseException, *, debug: bool = False) -> int:
     # A stderr that takes nothing changes nothing of how it ended.
     with contextlib.suppress(OSError):
         if debug:
-            traceback.print_exception(error)
+            print(_traceback(error), file=sys.stderr)
         if not isinstance(error, BrokenPipeError):
             for line in lines(error):
                 print(f"echokit: {line}", file=sys.stderr, flush=True)
     return exit_code(error)
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback, safe to print."""
+    from echokit.observe.escape import printable
+
+    parts = [part.strip("\n") for part in traceback.format_exception(error)]
+    # A frame is several lines. All else is one: its words can be somebody else's, line ends and all.
+    lines = [part.split("\n") if part.startswith("  ") else [part] for part in parts]
+    return "\n".join(printable(line) for part in lines for line in part)
