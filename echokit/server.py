@@ -79,9 +79,12 @@ class EchoServer:
         if limits.max_message is not None:
             self._framing = self._framing.limited(limits.max_message)
         self._observer = observer if observer is not None else Observer()
-        # Telling of every message costs something even if nobody listens: None if nobody does.
+        # Telling of every message costs something even if nobody listens: None if nobody does. Then
+        # connections echo by themselves, unless a subclass has another mind.
         overridden = type(self._observer).received is not Observer.received
         self._tell_received = self._observer.received if overridden else None
+        plain = type(self).message_received is EchoServer.message_received
+        self._echo = plain and not overridden
         self._segmentation = segmentation
         self._limits = limits
         self._most = limits.max_connections or room_for_connections()
@@ -235,7 +238,7 @@ class EchoServer:
                 self._framing,
                 self._chunk_size,
                 self,
-                echo=self._tell_received is None,
+                echo=self._echo,
                 segmentation=self._segmentation,
                 number=self._counted.accepted,
             )

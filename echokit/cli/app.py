@@ -118,6 +118,6 @@ def _traceback(error: BaseException) -> str:
     from echokit.observe.escape import printable
 
     parts = [part.strip("\n") for part in traceback.format_exception(error)]
-    # A frame is several lines. All else is one: its words can be somebody else's, line ends and all.
+    # A frame is several lines. All else is one: its words can be somebody else's.
     lines = [part.split("\n") if part.startswith("  ") else [part] for part in parts]
     return "\n".join(printable(line) for part in lines for line in part)
