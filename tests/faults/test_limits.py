@@ -77,6 +77,14 @@ def _echoes(sock: socket.socket, wire: bytes = b"echo") -> bool:
     return receive(sock, len(wire)) == wire
 
 
+def _read_to_end(sock: socket.socket) -> int:
+    """Read up to the server's FIN; how much came."""
+    got = 0
+    while data := sock.recv(65536):
+        got += len(data)
+    return got
+
+
 def _silent(sock: socket.socket, seconds: float) -> bool:
     """Whether nothing comes for so long, not even an end."""
     return not select.select([sock], [], [], seconds)[0]
@@ -355,8 +363,7 @@ def test_send_timeout_resets_one_that_never_reads(serving: Serve, host: str, not
         until(lambda: len(noted.ends) == 1, 2)
         with pytest.raises(ConnectionResetError):
             # Not even what the system had taken is kept for it.
-            while sock.recv(65536):
-                pass
+            _read_to_end(sock)
         assert _echoes(other)
         assert server.counters.ended == {Ending.SEND_TIMEOUT: 1}
     assert str(noted.ends[0].error) == "has not read for 0.3s"
@@ -408,9 +415,7 @@ def test_what_was_echoed_before_the_server_ends_it_arrives_though_input_waits(
         while not noted.ends and sent < 96 << 10:
             sent += sock.send(bytes(256))
             threading.Event().wait(0.001)
-        got = 0
-        while data := sock.recv(65536):
-            got += len(data)
+        got = _read_to_end(sock)
     until(lambda: len(noted.ends) == 1)
     assert noted.ends[0].ending is Ending.LIFETIME
     assert got == noted.ends[0].bytes_out > 10_000
