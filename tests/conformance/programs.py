@@ -55,6 +55,10 @@ def running(
             # waited for, while nobody else can have been given its number.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    os.waitpid(-process.pid, 0)
 
 
 @contextlib.contextmanager
