@@ -27,6 +27,8 @@ def test_a_client_that_stood_still_takes_an_answer_that_came_in_time(host: str) 
 
     def answer(sock: socket.socket) -> None:
         assert receive(sock, 5) == b"hello"
+        # The client has looked how long it has waited, which it does every 30 ms.
+        time.sleep(0.1)
         _stand_still(processes[0])
         sock.sendall(b"hello")
         time.sleep(STILL)
