@@ -145,6 +145,37 @@ def test_a_timer_that_sets_itself_anew_without_delay_lets_sockets_have_their_tur
     timed.remove(one.fileno())
 
 
+def test_what_came_while_the_process_stood_still_goes_before_what_is_due(
+    poller: Poller, clock: _Clock, pairs: Pairs
+) -> None:
+    ours, theirs = pairs()
+    ran: list[str] = []
+
+    class Stopped(_Skipping):
+        def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+            ready = super().poll(timeout)
+            if timeout:
+                # Stopped in the wait, which was over when it went on.
+                theirs.send(b"x")
+            return ready
+
+    with Reactor(poller=Stopped(poller, clock), clock=clock) as reactor:
+
+        def on_ready(_events: int) -> None:
+            ran.append("came")
+            ours.recv(1)
+
+        def on_due() -> None:
+            ran.append("due")
+            reactor.stop()
+
+        reactor.add(ours.fileno(), READ, on_ready)
+        reactor.call_later(1, on_due)
+        reactor.run()
+        reactor.remove(ours.fileno())
+    assert ran == ["came", "due"]
+
+
 def test_a_timer_is_not_early_by_the_real_clock(reactor: Reactor) -> None:
     began = reactor.clock()
     reactor.call_later(0.0305, reactor.stop)
