@@ -516,7 +516,7 @@ class _Leaks(EchoServer):
         self._kept: list[int] = []
 
     def connection_ended(self, connection: Connection, end: End) -> None:
-        self._kept.append(os.dup(self._reactor.wakeup_fd))
+        self._kept.append(os.dup(self.wakeup_fd))
         super().connection_ended(connection, end)
 
     def close(self) -> None:
