@@ -226,8 +226,9 @@ class EchoServer:
     def _open(self, sock: socket.socket, peer: Address) -> None:
         """Begin to serve a client, if it may be served."""
         if self._admission is not None and (refusal := self._admission.enter(peer)) is not None:
+            self._counted.refused[refusal] += 1
             sock.close()
-            self._refuse(peer, refusal)
+            self._tell_refusal(peer, refusal)
             return
         self._counted.accepted += 1
         try:
@@ -250,8 +251,7 @@ class EchoServer:
             self._connections[connection] = None
             self._observer.accepted(peer)
 
-    def _refuse(self, peer: Address, refusal: Refusal) -> None:
-        self._counted.refused[refusal] += 1
+    def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
         left_out = self._left_out(refusal.value)
         if left_out is not None:
             self._observer.refused(peer, refusal, left_out)

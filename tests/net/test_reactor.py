@@ -146,12 +146,12 @@ def test_a_timer_that_sets_itself_anew_without_delay_lets_sockets_have_their_tur
 
 
 def test_what_came_while_the_process_stood_still_goes_before_what_is_due(
-    poller: Poller, clock: _Clock, pairs: Pairs
+    poller: Poller, clock: Clock, pairs: Pairs
 ) -> None:
     ours, theirs = pairs()
     ran: list[str] = []
 
-    class Stopped(_Skipping):
+    class Stopped(Skipping):
         def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
             ready = super().poll(timeout)
             if timeout:
