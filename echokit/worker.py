@@ -17,12 +17,13 @@ from typing import Any
 from echokit.net.reactor import READ
 from echokit.server import EchoServer
 
-__all__ = ["BEAT", "BROKEN_PIPE", "REPORT", "SIGNALS", "STOP", "work"]
+__all__ = ["BEAT", "BROKEN_PIPE", "CUT", "REPORT", "SIGNALS", "STOP", "work"]
 
 # What the parent heeds. They are blocked when a worker begins.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # What the parent says.
 STOP = b"stop"
+CUT = b"cut"
 REPORT = b"report"
 # How often the worker says that it lives, in seconds.
 BEAT = 1.0
@@ -30,6 +31,8 @@ BEAT = 1.0
 ORPHAN_PATIENCE = 1.0
 
 BROKEN_PIPE = 141
+# How much is told of an error: a message that the channel cannot hold would not come at all.
+_LONGEST_ERROR = 400
 
 
 def work(make: Callable[[], EchoServer], channel: socket.socket) -> int:
@@ -41,12 +44,13 @@ def work(make: Callable[[], EchoServer], channel: socket.socket) -> int:
     """
     try:
         with contextlib.closing(make()) as server:
+            worker = _Worker(server, channel)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, lambda *_: server.stop())
+            # Whoever ends a whole group of processes sends it to this one, too.
+            signal.signal(signal.SIGTERM, lambda *_: worker.drain())
             signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            worker = _Worker(server, channel)
             cut = server.serve()
             signal.set_wakeup_fd(-1)
             worker.tell(cut=cut)
@@ -54,8 +58,9 @@ def work(make: Callable[[], EchoServer], channel: socket.socket) -> int:
     except BrokenPipeError:
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the parent tells it
+        words = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
         with contextlib.suppress(OSError):
-            channel.send(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
+            channel.send(json.dumps({"error": words}).encode())
         return 1
     return 0
 
@@ -66,6 +71,7 @@ class _Worker:
     def __init__(self, server: EchoServer, channel: socket.socket) -> None:
         self._server = server
         self._channel = channel
+        self._draining = False
         server.reactor.add(channel.fileno(), READ, self._on_channel)
         self._beat()
 
@@ -74,6 +80,16 @@ class _Worker:
         counters = self._server.counters.as_dict()
         with contextlib.suppress(OSError):
             self._channel.send(json.dumps({"counters": counters, **more}).encode())
+
+    def drain(self) -> None:
+        """Let what is open finish; said twice, it is still no reason to cut."""
+        if not self._draining:
+            self._draining = True
+            self._server.stop()
+
+    def _cut(self) -> None:
+        self.drain()
+        self._server.stop()
 
     def _beat(self) -> None:
         self.tell()
@@ -87,11 +103,13 @@ class _Worker:
         except OSError:
             word = b""
         if word == STOP:
-            self._server.stop()
+            self.drain()
+        elif word == CUT:
+            self._cut()
         elif word == REPORT:
             self.tell(report=True)
         elif not word:
             # Nobody is left to restart us, or to be told. The port is to be free soon.
             self._server.reactor.remove(self._channel.fileno())
-            self._server.stop()
-            self._server.reactor.call_later(ORPHAN_PATIENCE, self._server.stop)
+            self.drain()
+            self._server.reactor.call_later(ORPHAN_PATIENCE, self._cut)

@@ -7,82 +7,52 @@ all, with EPOLLEXCLUSIVE, would be simpler, but leaves the spreading to who wake
 of four workers took 875 of 1000 connections.
 """
 
-import contextlib
-import json
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 from echokit.config.limits import Limits
-from echokit.errors import WorkerError
+from echokit.errors import WorkerError, reason
 from echokit.net.address import EVERY_ADDRESS
 from echokit.net.listen import Listeners, bind_listeners, share
-from echokit.net.reactor import READ, Reactor
+from echokit.net.reactor import READ, Reactor, Timer
 from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
 from echokit.server import EchoServer, socket_options, warnings
-from echokit.worker import BROKEN_PIPE, REPORT, SIGNALS, STOP, work
+from echokit.worker import BROKEN_PIPE, CUT, REPORT, STOP, work
+from echokit.worker_process import WorkerProcess, ending_in_words
 
 __all__ = ["Workers", "worker_count"]
 
-# A worker from which nothing was heard for so long is stopped, or stuck, and is replaced.
-UNRESPONSIVE = 5.0
-# A worker that ends so soon after its start has ended at its start.
+# How often the parent looks after the workers, in seconds.
+LOOK = 1.0
+# A worker from which so many looks have heard nothing is stopped, or stuck, and is replaced. Looks
+# are counted, and not seconds: where all were stopped together (Ctrl-Z), nobody was silent.
+UNRESPONSIVE = 5
+# A worker that ends so soon after its start has ended at its start, in seconds.
 AT_ONCE = 1.0
 # After so many of these in a row there is no use in another.
 DEATHS_AT_ONCE = 4
 _FIRST_PAUSE = 0.25
-# How long after the end of the time to drain the workers may take to end.
+# How long before a process that could not be started is tried again.
+_FORK_PAUSE = 1.0
+# How much longer the workers may take to end than their connections, in seconds.
 _GRACE = 2.0
 _ANSWER_TIME = 1.0
 
 
-def worker_count(asked: int) -> int:
+def worker_count(asked: int, most: int = 0) -> int:
     """How many processes are to serve where `asked` were asked for; 0: as many as cores.
 
-    Only Linux spreads connections over sockets that share a port: elsewhere it is one.
+    Not more than the `most` connections that may be open at once (0: any number). Only Linux
+    spreads connections over sockets that share a port: elsewhere it is one.
     """
     if sys.platform != "linux":
         return 1
-    return asked or len(os.sched_getaffinity(0))
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """The parent's knowledge of one worker.
-
-    Attributes:
-        number: Which of them, from 1; its successors have the same.
-        listeners: Its sockets.
-        pid: Its process; 0 while there is none.
-        channel: To it.
-        started: When, by the reactor's clock.
-        heard: When something was last heard of it.
-        counters: What it had counted then.
-        before: What its predecessors had.
-    """
-
-    number: int
-    listeners: Listeners
-    pid: int = 0
-    channel: socket.socket | None = None
-    started: float = 0.0
-    heard: float = 0.0
-    counters: Counters = field(default_factory=Counters)
-    before: Counters = field(default_factory=Counters)
-
-    def say(self, word: bytes) -> None:
-        """Tell it something, if it is there."""
-        if self.channel is not None:
-            with contextlib.suppress(OSError):
-                self.channel.send(word)
-
-    def __str__(self) -> str:
-        return f"worker {self.number} (pid {self.pid})"
+    count = asked or len(os.sched_getaffinity(0))
+    return min(count, most) if most else count
 
 
 class Workers:
@@ -95,7 +65,8 @@ class Workers:
         count: How many.
         make: Makes a server with the given listeners and limits, in the worker's process.
         host: As for EchoServer; so are `port`, `family`, `backlog` and `observer`.
-        limits: `max_connections` is divided among them; the others are each one's.
+        limits: `max_connections`, where it is not 0, is divided among them, and is to be at least
+            `count`; the others are each one's.
 
     Raises:
         ResolveError: The host has no address (of that family).
@@ -124,14 +95,21 @@ class Workers:
         self.port = listeners.port
         self._skipped = listeners.skipped
         shared = share(listeners, count, backlog=backlog, options=options)
-        self._workers = [_Worker(number, each) for number, each in enumerate(shared, 1)]
-        self._reactor = Reactor()
+        self._workers = [WorkerProcess(number, each) for number, each in enumerate(shared, 1)]
+        try:
+            self._reactor = Reactor()
+        except BaseException:
+            for worker in self._workers:
+                worker.listeners.close()
+            raise
         self._stops = 0
+        # How many connections were lost with processes that were to finish them, and did not.
         self._cut = 0
         self._deaths_at_once = 0
         self._failure: Exception | None = None
-        # Those that have not yet answered how much they have counted.
-        self._asked: set[_Worker] = set()
+        # How often what has been counted is to be told: 2 if it was asked for again meanwhile.
+        self._reports = 0
+        self._answers_due: Timer | None = None
 
     # Its life.
 
@@ -142,22 +120,26 @@ class Workers:
             How many connections had to be cut at the end.
 
         Raises:
-            WorkerError: They end as soon as they have started, again and again.
+            WorkerError: They cannot be started, or end as soon as they have started, again and
+                again.
         """
+        # Where it is ignored, as it may have been handed down, nobody hears how a child has ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             self._observer.listening(self._host or EVERY_ADDRESS, self.addresses)
-            for warning in warnings(self._skipped, self.addresses, self._limits):
+            limits = self._limits_of(self._workers[0])
+            for warning in warnings(self._skipped, self.addresses, limits):
                 self._observer.warned(warning)
             self._observer.waiting()
             for worker in self._workers:
                 self._start(worker)
-            self._look_after_them()
+            self._reactor.call_later(LOOK, self._look_after_them)
             self._reactor.run()
         finally:
             self.close()
         if self._failure is not None:
             raise self._failure
-        return self._cut
+        return self._cut + sum(worker.cut for worker in self._workers)
 
     @property
     def wakeup_fd(self) -> int:
@@ -182,51 +164,38 @@ class Workers:
         """Give every socket back, and end what still runs."""
         for worker in self._workers:
             worker.listeners.close()
+            worker.kill()
+        for worker in self._workers:
             if worker.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker.pid, signal.SIGKILL)
+                worker.hear()
                 self._cut += worker.counters.open
                 self._bury(worker)
         self._reactor.close()
 
     # The workers' lives.
 
-    def _start(self, worker: _Worker) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (ours, theirs):
-            end.setblocking(False)
-        # What waits in a buffer would be written by both.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Until the worker has handlers of its own, a signal would find the parent's.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        pid = os.fork()
-        if not pid:
-            try:
-                os._exit(self._become(worker, ours, theirs))
-            finally:
-                # Whatever happens, this process does not return into the parent's code.
-                os._exit(1)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-        worker.pid, worker.channel = pid, ours
-        worker.started = worker.heard = self._reactor.clock()
-        self._reactor.add(ours.fileno(), READ, lambda _events: self._on_channel(worker))
+    def _start(self, worker: WorkerProcess) -> None:
+        def live(channel: socket.socket) -> int:
+            # An end of a channel that a brother holds would keep his death, and the parent's,
+            # secret; and a socket of his would keep the port.
+            for other in self._workers:
+                if other is not worker:
+                    other.listeners.close()
+                    if other.channel is not None:
+                        other.channel.close()
+            self._reactor.close()
+            limits = self._limits_of(worker)
+            return work(lambda: self._make(worker.listeners, limits), channel)
 
-    def _become(self, worker: _Worker, ours: socket.socket, theirs: socket.socket) -> int:
-        """In the new process: be that worker, to its end."""
-        signal.set_wakeup_fd(-1)
-        # An end of a channel that a brother holds would keep his death, and the parent's, secret.
-        ours.close()
-        for other in self._workers:
-            if other.channel is not None:
-                other.channel.close()
-            if other is not worker:
-                other.listeners.close()
-        self._reactor.close()
-        return work(lambda: self._make(worker.listeners, self._limits_of(worker)), theirs)
+        try:
+            channel = worker.start(live, self._reactor.clock())
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise WorkerError(f"cannot start {worker}: {reason(error)}") from error
+        self._reactor.add(channel.fileno(), READ, lambda _events: self._on_channel(worker))
 
-    def _limits_of(self, worker: _Worker) -> Limits:
+    def _limits_of(self, worker: WorkerProcess) -> Limits:
         """The limits with this worker's share of the connections."""
         most, count = self._limits.max_connections, len(self._workers)
         if not most:
@@ -234,44 +203,23 @@ class Workers:
         part = most // count + (worker.number <= most % count)
         return self._limits.model_copy(update={"max_connections": max(1, part)})
 
-    def _on_channel(self, worker: _Worker) -> None:
+    def _on_channel(self, worker: WorkerProcess) -> None:
         """A worker says something, or has ended."""
-        try:
-            said = b"" if worker.channel is None else worker.channel.recv(1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            said = b""
-        if not said:
+        if not worker.hear():
             self._ended(worker)
-            return
-        worker.heard = self._reactor.clock()
-        words: dict[str, Any] = json.loads(said)
-        if "error" in words:
-            self._observer.warned(f"{worker} failed: {words['error']}")
-        if "counters" in words:
-            worker.counters = Counters.from_dict(words["counters"])
-        self._cut += words.get("cut", 0)
-        if "report" in words:
-            self._answered(worker)
+        self._tell_if_all_answered()
 
-    def _bury(self, worker: _Worker) -> int:
-        """Take leave of a worker whose process has ended, or is ending; its exit code."""
-        _, status = os.waitpid(worker.pid, 0)
-        worker.pid = 0
+    def _bury(self, worker: WorkerProcess) -> int:
         if worker.channel is not None:
             self._reactor.discard(worker.channel.fileno())
-            worker.channel.close()
-            worker.channel = None
-        worker.before += worker.counters.with_open_cut()
-        worker.counters = Counters()
-        return os.waitstatus_to_exitcode(status)
+        return worker.bury()
 
-    def _ended(self, worker: _Worker) -> None:
+    def _ended(self, worker: WorkerProcess) -> None:
+        """A worker's process has ended, or is ending: another takes its place."""
+        worker.hear()
         name, left = str(worker), worker.counters.open
         at_once = self._reactor.clock() - worker.started < AT_ONCE
         code = self._bury(worker)
-        self._answered(worker)
         if self._stops:
             # One that ended by itself has told what it had to cut.
             self._cut += left if code else 0
@@ -281,20 +229,24 @@ class Workers:
         if code == BROKEN_PIPE:
             self._fail(BrokenPipeError())
             return
-        how = (
-            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        )
+        how = ending_in_words(code, worker.failure)
         self._deaths_at_once = self._deaths_at_once + 1 if at_once else 0
         if self._deaths_at_once >= DEATHS_AT_ONCE:
             self._fail(WorkerError(f"{name} {how} as soon as it had started, like those before it"))
             return
-        self._observer.warned(f"{name} {how}, with {left} connections open; another follows it")
+        some = "1 connection" if left == 1 else f"{left} connections"
+        self._observer.warned(f"{name} {how}; it last told of {some}; another takes its place")
         pause = _FIRST_PAUSE * 2 ** (self._deaths_at_once - 1) if at_once else 0.0
         self._reactor.call_later(pause, lambda: self._restart(worker))
 
-    def _restart(self, worker: _Worker) -> None:
-        if not self._stops:
+    def _restart(self, worker: WorkerProcess) -> None:
+        if self._stops:
+            return
+        try:
             self._start(worker)
+        except WorkerError as error:
+            self._observer.warned(f"{error}; what comes to it waits, and it is tried again")
+            self._reactor.call_later(_FORK_PAUSE, lambda: self._restart(worker))
 
     def _fail(self, error: Exception) -> None:
         """There is no use in going on."""
@@ -303,47 +255,63 @@ class Workers:
         self._stop()
 
     def _look_after_them(self) -> None:
-        """Replace those that do not answer."""
-        now = self._reactor.clock()
+        """End those that do not answer, so that others take their places."""
         for worker in self._workers:
-            if worker.pid and now - worker.heard > UNRESPONSIVE:
-                self._observer.warned(
-                    f"{worker} has not answered for {UNRESPONSIVE:g}s: it is replaced"
-                )
-                os.kill(worker.pid, signal.SIGKILL)
-                # Its end is heard soon; it is not to be killed again meanwhile.
-                worker.heard = now
-        self._reactor.call_later(1.0, self._look_after_them)
+            if not worker.pid:
+                continue
+            if worker.has_ended():
+                self._ended(worker)
+                continue
+            worker.silent += 1
+            if worker.silent > UNRESPONSIVE:
+                self._observer.warned(f"{worker} has not answered for {UNRESPONSIVE}s: it is ended")
+                worker.kill()
+                worker.silent = 0
+        self._tell_if_all_answered()
+        now = self._reactor.clock()
+        if all(worker.pid and now - worker.started > AT_ONCE for worker in self._workers):
+            # All live: what there was at the start is over.
+            self._deaths_at_once = 0
+        self._reactor.call_later(LOOK, self._look_after_them)
 
     # Stopping and asking.
 
     def _stop(self) -> None:
         """Listen no more, and have every worker finish; the second time, have it cut."""
+        word, patience = STOP, self._limits.drain_timeout + _GRACE
+        if self._stops > 1:
+            word, patience = CUT, _GRACE
         for worker in self._workers:
             worker.listeners.close()
-            worker.say(STOP)
-        if not any(worker.pid for worker in self._workers):
-            self._reactor.stop()
-        elif self._stops == 1:
-            patience = self._limits.drain_timeout + _GRACE
+            worker.say(word)
+        if any(worker.pid for worker in self._workers):
             self._reactor.call_later(patience, self._reactor.stop)
+        else:
+            self._reactor.stop()
 
     def _ask(self) -> None:
-        self._asked = {worker for worker in self._workers if worker.pid}
-        for worker in self._asked:
+        # Whoever asks while answers are awaited is told by the next ones; one more will do for
+        # all of them.
+        self._reports = min(self._reports + 1, 2)
+        if self._reports == 1:
+            self._ask_them()
+
+    def _ask_them(self) -> None:
+        for worker in self._workers:
+            worker.told = not worker.pid
             worker.say(REPORT)
         # One that does not answer in time is counted as it was last heard.
-        asked = self._asked
-        self._reactor.call_later(_ANSWER_TIME, lambda: self._tell(asked))
+        self._answers_due = self._reactor.call_later(_ANSWER_TIME, self._tell)
+        self._tell_if_all_answered()
 
-    def _answered(self, worker: _Worker) -> None:
-        if worker in self._asked:
-            self._asked.discard(worker)
-            if not self._asked:
-                self._tell(self._asked)
+    def _tell_if_all_answered(self) -> None:
+        if self._reports and all(worker.told for worker in self._workers):
+            self._tell()
 
-    def _tell(self, asked: set[_Worker]) -> None:
-        """Tell what has been counted, once for each time that it was asked."""
-        if asked is self._asked:
-            self._asked = set()
-            self._observer.counted(self.counters)
+    def _tell(self) -> None:
+        if self._answers_due is not None:
+            self._answers_due.cancel()
+        self._reports -= 1
+        self._observer.counted(self.counters)
+        if self._reports:
+            self._ask_them()

@@ -152,9 +152,10 @@ def _server(settings: "Config", observer: "Observer") -> "EchoServer | Workers":
             listeners=listeners,
         )
 
-    count = worker_count(settings.server.workers)
+    limits = settings.server.limits
+    count = worker_count(settings.server.workers, limits.max_connections)
     if count == 1:
-        return make(None, settings.server.limits)
+        return make(None, limits)
     return Workers(
         count,
         make,
@@ -162,7 +163,7 @@ def _server(settings: "Config", observer: "Observer") -> "EchoServer | Workers":
         settings.port,
         family=settings.address_family,
         backlog=settings.server.backlog,
-        limits=settings.server.limits,
+        limits=limits,
         observer=observer,
     )
 
