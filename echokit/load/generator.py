@@ -77,6 +77,8 @@ class Generator:
         self.reactor = Reactor(poller=precise_poller())
         self.last_error: OSError | None = None
         self._closed_loop = plan.rate is None
+        self._churn = plan.churn
+        self._in_flight = plan.in_flight
         self._lanes = [Lane(self, plan.first_lane + n) for n in range(plan.connections)]
         # By what each is for, so that a turn can end with none left.
         self._timers: dict[object, Timer] = {}
@@ -99,7 +101,7 @@ class Generator:
 
     def open(self) -> None:
         """Connect every lane, and wait until each has connected or failed."""
-        if self.plan.churn or self._interrupted:
+        if self._churn or self._interrupted:
             return
         self._opening = True
         for lane in self._lanes:
@@ -188,7 +190,7 @@ class Generator:
         """Put a lane to use that has nothing under way."""
         if not self._sending or not lane.idle:
             return
-        if lane.connected or self.plan.churn:
+        if lane.connected or self._churn:
             self._use(lane)
         else:
             lane.open()
@@ -225,8 +227,11 @@ class Generator:
         if not self._sending:
             self._settle()
             return
-        if self.plan.churn:
+        if self._churn:
             lane.close()
+        elif self._closed_loop:
+            self._fill(lane)
+            return
         self._use(lane)
 
     def connection_ended(self, lane: Lane) -> None:
@@ -255,36 +260,47 @@ class Generator:
 
     # Sending.
 
-    def _use(self, lane: Lane) -> None:
-        if not self._closed_loop:
-            if not lane.listed:
-                lane.listed = True
-                self._free.append(lane)
-            self._dispatch(waited=True)
-            return
-        count = self.plan.in_flight - lane.in_flight
+    def _fill(self, lane: Lane) -> None:
+        """Closed loop: send as many as `lane`, which is connected, has room for."""
+        count = self._in_flight - len(lane.waiting)
         if count >= self._left:
             count = self._left
             self._sending = False
         self._left -= count
-        lane.begin(count, NOW)
+        self.records.requests += count
+        lane.transmit(count, NOW)
+
+    def _use(self, lane: Lane) -> None:
+        """Let a lane send that has room, be it connected or to be connected for each exchange."""
+        if self._closed_loop:
+            if lane.connected:
+                self._fill(lane)
+                return
+            self._left -= 1
+            self._sending = self._left > 0
+            lane.begin(NOW)
+            return
+        if not lane.listed:
+            lane.listed = True
+            self._free.append(lane)
+        self._dispatch(waited=True)
 
     def _dispatch(self, *, waited: bool) -> None:
         """Send what is due, as far as lanes are free; `waited`: it is due since a lane was not."""
         free = self._free
-        limit = self.plan.in_flight
+        limit = self._in_flight
         lateness = self.records.lateness
         while free and (now := monotonic_ns()) >= self._next_due:
             lane = free.popleft()
             lane.listed = False
-            if not lane.connected and not (self.plan.churn and lane.idle):
+            if not lane.connected and not (self._churn and lane.idle):
                 continue
             due = self._next_due
             self._advance()
             if not waited:
                 lateness.append(now - due)
-            lane.begin(1, due)
-            if lane.connected and lane.in_flight < limit and not lane.listed:
+            lane.begin(due)
+            if lane.connected and len(lane.waiting) < limit and not lane.listed:
                 lane.listed = True
                 free.append(lane)
         if self._next_due == _NEVER:

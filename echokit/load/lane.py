@@ -24,6 +24,8 @@ __all__ = ["NOW", "Lane"]
 
 # When an exchange is due that is not due at a time of its own.
 NOW = 0
+# More came than was sent.
+_SURPLUS = "surplus"
 
 
 class Lane:
@@ -36,13 +38,18 @@ class Lane:
 
     __slots__ = (
         "_chunk_size", "_connecting_since", "_cursor", "_decoder", "_due", "_generator", "_mask",
-        "_matched", "_messages", "_queued", "_records", "_recv", "_send", "_sock", "_unsent",
-        "_waiting", "_wires", "connected", "failures_in_a_row", "listed",
+        "_matched", "_messages", "_note_response", "_note_service", "_own_response", "_queued",
+        "_records", "_recv", "_send", "_sock", "_unsent", "_wires", "connected",
+        "failures_in_a_row", "listed", "waiting",
     )  # fmt: skip
 
     def __init__(self, generator: "Generator", number: int) -> None:
         self._generator = generator
         self._records = generator.records
+        self._own_response = generator.own_response
+        # Bound once, as they are called for every exchange; send and recv, too.
+        self._note_service = generator.records.service.append
+        self._note_response = generator.records.response.append
         payloads = generator.payloads
         self._messages, self._wires = payloads.messages, payloads.wires
         # The pool's size is a power of two.
@@ -55,7 +62,7 @@ class Lane:
         # When the exchange for which a connection is being made was due.
         self._due: int | None = None
         # What has been sent and has to come back: the message, when it was due, when it was sent.
-        self._waiting: deque[tuple[bytes, int, int]] = deque()
+        self.waiting: deque[tuple[bytes, int, int]] = deque()
         # How much of the first has come back, where the stream has no messages.
         self._matched = 0
         self._unsent: memoryview | None = None
@@ -66,14 +73,9 @@ class Lane:
         self.listed = False
 
     @property
-    def in_flight(self) -> int:
-        """How many exchanges have still to come back."""
-        return len(self._waiting)
-
-    @property
     def idle(self) -> bool:
         """Whether nothing is under way on it: no exchange, no connect."""
-        return not self._waiting and self._connecting_since is None
+        return not self.waiting and self._connecting_since is None
 
     # Connecting.
 
@@ -102,7 +104,6 @@ class Lane:
         self.failures_in_a_row = 0
         framing = self._generator.plan.framing
         self._decoder = None if framing.transparent else framing.decoder()
-        # Bound once: they are called for every exchange.
         self._recv, self._send = sock.recv, sock.send
         self.connected = True
         reactor = self._generator.reactor
@@ -112,7 +113,7 @@ class Lane:
         if due is None:
             self._generator.has_room(self)
         else:
-            self._transmit(1, due)
+            self.transmit(1, due)
 
     def _connect_failed(self, error: OSError) -> None:
         self.failures_in_a_row += 1
@@ -130,16 +131,16 @@ class Lane:
 
     # Sending.
 
-    def begin(self, count: int, due: int) -> None:
-        """Send the next `count` messages, which were due at `due`; there is room for them."""
+    def begin(self, due: int) -> None:
+        """Begin one exchange, which was due at `due`; connect for it first, if need be."""
+        self._records.requests += 1
         if self.connected:
-            self._records.requests += count
-            self._transmit(count, due)
+            self.transmit(1, due)
         else:
-            self._records.requests += 1
             self.open(due)
 
-    def _transmit(self, count: int, due: int) -> None:
+    def transmit(self, count: int, due: int) -> None:
+        """Send the next `count` messages, which have been counted as begun; it is connected."""
         cursor = self._cursor
         sent_at = monotonic_ns()
         records = self._records
@@ -147,14 +148,14 @@ class Lane:
             message = self._messages[cursor]
             data = self._wires[cursor]
             self._cursor = (cursor + 1) & self._mask
-            self._waiting.append((message, due or sent_at, sent_at))
+            self.waiting.append((message, due or sent_at, sent_at))
             records.bytes_sent += len(message)
         else:
             indices = [(cursor + step) & self._mask for step in range(count)]
             self._cursor = (cursor + count) & self._mask
             messages = [self._messages[index] for index in indices]
             data = b"".join([self._wires[index] for index in indices])
-            self._waiting.extend([(message, due or sent_at, sent_at) for message in messages])
+            self.waiting.extend([(message, due or sent_at, sent_at) for message in messages])
             records.bytes_sent += sum(map(len, messages))
         if self._unsent is not None:
             self._queued.append(data)
@@ -212,78 +213,88 @@ class Lane:
         if not data:
             self._on_eof()
             return
-        well = self._match(data, now) if self._decoder is None else self._decode(data, now)
-        if well:
+        decoder = self._decoder
+        room = self._match(data, now) if decoder is None else self._decode(decoder, data, now)
+        if room:
             self._generator.has_room(self)
 
     def _match(self, data: bytes, now: int) -> bool:
         """Hold `data`, the next of a stream, against what is to come; whether some is complete."""
-        waiting = self._waiting
-        at, end, complete = 0, len(data), 0
+        waiting = self.waiting
+        at, end = 0, len(data)
+        complete = received = 0
+        trouble: str | None = None
         while at < end:
             if not waiting:
-                self._surplus(end - at)
-                return False
+                trouble = _SURPLUS
+                self._records.surplus_bytes += end - at
+                break
             message, due, sent_at = waiting[0]
             matched = self._matched
-            if not matched and data.startswith(message, at):
+            if not matched and (data == message or data.startswith(message, at)):
                 at += len(message)
             else:
                 size = min(len(message) - matched, end - at)
                 if data[at : at + size] != message[matched : matched + size]:
-                    self._lose("mismatch")
-                    return False
+                    trouble = "mismatch"
+                    break
                 at += size
                 if matched + size < len(message):
                     self._matched = matched + size
                     break
                 self._matched = 0
             waiting.popleft()
-            self._note_well(message, due, sent_at, now)
+            self._note_service(now - sent_at)
+            if self._own_response:
+                self._note_response(now - due)
+            received += len(message)
             complete += 1
-        return complete > 0
+        return self._matched_well(complete, received, trouble)
 
-    def _decode(self, data: bytes, now: int) -> bool:
+    def _decode(self, decoder: "Decoder", data: bytes, now: int) -> bool:
         """As `_match`, with the messages that the framing's decoder finds in `data`."""
-        decoder, waiting = self._decoder, self._waiting
-        complete = 0
-        if decoder is None:
-            return False
+        waiting = self.waiting
+        complete = received = 0
+        trouble: str | None = None
         try:
             decoder.receive_data(data)
             while (message := decoder.next_message()) is not None:
                 if not waiting:
-                    self._surplus(len(message))
-                    return False
+                    trouble = _SURPLUS
+                    self._records.surplus_bytes += len(message)
+                    break
                 expected, due, sent_at = waiting[0]
                 if message != expected:
-                    self._lose("mismatch")
-                    return False
+                    trouble = "mismatch"
+                    break
                 waiting.popleft()
-                self._note_well(message, due, sent_at, now)
+                self._note_service(now - sent_at)
+                if self._own_response:
+                    self._note_response(now - due)
+                received += len(message)
                 complete += 1
         except Exception:  # noqa: BLE001 - what a decoder refuses did not come back as it was sent
-            self._lose("mismatch")
-            return False
-        return complete > 0
+            trouble = "mismatch"
+        return self._matched_well(complete, received, trouble)
 
-    def _note_well(self, message: bytes, due: int, sent_at: int, now: int) -> None:
+    def _matched_well(self, complete: int, received: int, trouble: str | None) -> bool:
+        """Count what has come back, and end what cannot go on; whether there is room for more."""
         records = self._records
-        records.ok += 1
-        records.bytes_received += len(message)
-        records.service.append(now - sent_at)
-        if self._generator.own_response:
-            records.response.append(now - due)
+        records.ok += complete
+        records.bytes_received += received
+        if trouble is None:
+            return complete > 0
+        if trouble == _SURPLUS:
+            # No exchange's failure, but the connection's end.
+            self._end()
+        else:
+            self._lose(trouble)
+        return False
 
     # Ending.
 
-    def _surplus(self, size: int) -> None:
-        """More came than was sent: no exchange's failure, but the connection's end."""
-        self._records.surplus_bytes += size
-        self._end()
-
     def _on_eof(self) -> None:
-        if self._waiting:
+        if self.waiting:
             self._lose("early_close")
         else:
             self._records.idle_closes += 1
@@ -292,11 +303,11 @@ class Lane:
     def _lose(self, outcome: str) -> None:
         """The connection has failed, and what was in flight on it with it."""
         failures = self._records.failures
-        if self._waiting:
+        if self.waiting:
             # What only stood behind a wrong or a late answer may have been well.
             rest = outcome if outcome in ("early_close", "reset") else "abandoned"
             failures[outcome] += 1
-            failures[rest] += len(self._waiting) - 1
+            failures[rest] += len(self.waiting) - 1
         else:
             self._records.idle_closes += 1
         self._end()
@@ -310,14 +321,14 @@ class Lane:
         if self._connecting_since is not None:
             if self._connecting_since < oldest_connect:
                 self._connect_failed(TimeoutError(errno.ETIMEDOUT, "no answer"))
-        elif self._waiting and self._waiting[0][2] < oldest:
+        elif self.waiting and self.waiting[0][2] < oldest:
             self._lose("timeout")
 
     def abandon(self) -> None:
         """Give up what is under way, at the end of a turn or of the run."""
         if self._due is not None:
             self._records.failures["abandoned"] += 1
-        self._records.failures["abandoned"] += len(self._waiting)
+        self._records.failures["abandoned"] += len(self.waiting)
         self._due = None
         self.close()
 
@@ -330,7 +341,7 @@ class Lane:
         if self.connected and sock is not None:
             self._records.note_connection(tcp_info(sock))
         self._sock, self.connected, self._connecting_since = None, False, None
-        self._waiting.clear()
+        self.waiting.clear()
         self._queued.clear()
         self._matched, self._unsent = 0, None
         if sock is not None:

@@ -81,6 +81,11 @@ class Records:
 
     def __init__(self, *, own_response: bool) -> None:
         self._own_response = own_response
+        # They stay the same arrays, so that their methods can be bound once.
+        self.connect = array("q")
+        self.service = array("q")
+        self.response = array("q")
+        self.lateness = array("q")
         self._clear()
 
     def _clear(self) -> None:
@@ -92,10 +97,8 @@ class Records:
         self.surplus_bytes = 0
         self.idle_closes = 0
         self.failures: Counter[str] = Counter()
-        self.connect = array("q")
-        self.service = array("q")
-        self.response = array("q")
-        self.lateness = array("q")
+        for times in (self.connect, self.service, self.response, self.lateness):
+            del times[:]
         self.rtt: Counter[int] = Counter()
         self.rttvar_sum_us = 0
         self.retransmits = 0
