@@ -63,7 +63,7 @@ class TcpInfo(Part):
     """What the kernel says of the connections, read as each ended (Linux: TCP_INFO, tcp(7))."""
 
     rtt: Figure = Field(description="The smoothed round-trip time of each connection.")
-    rttvar_mean_us: float | None = Field(ge=0, description="Its mean deviation, averaged.")
+    rttvar_mean_us: float = Field(ge=0, description="Its mean deviation, averaged over them.")
     retransmits: Count = Field(description="Segments sent again, over all connections.")
 
 
@@ -85,6 +85,11 @@ class FamilyResult(Part):
     outcomes: Outcomes
     bytes_sent: Count = Field(description="Payload of all exchanges, without framing.")
     bytes_received: Count = Field(description="Payload that came back as it was sent.")
+    surplus_bytes: Count = Field(description="Bytes that came though nothing was owed.")
+    idle_closes: Count = Field(
+        description="Connections that ended while nothing was in flight on them: no exchange's"
+        " failure."
+    )
     connect: Figure = Field(description="From connect() until connected.")
     service: Figure = Field(description="From the send until all had come back.")
     response: Figure = Field(

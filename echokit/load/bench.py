@@ -1,0 +1,66 @@
+"""The generators of one process: one for each family, that take turns."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from echokit.load.generator import Generator, Plan
+from echokit.load.measured import FamilyName
+from echokit.load.payloads import Payloads
+from echokit.load.records import Tally
+
+__all__ = ["Bench", "BenchPlan"]
+
+
+@dataclass(frozen=True, slots=True)
+class BenchPlan:
+    """What one process does.
+
+    Attributes:
+        plans: What its generators do, by family.
+        seed: What sizes and payloads are drawn from.
+        size_min: The least size of a message, in bytes.
+        size_max: The greatest.
+    """
+
+    plans: Mapping[FamilyName, Plan]
+    seed: int
+    size_min: int
+    size_max: int
+
+
+class Bench:
+    """The generators of one process. In it, one turn runs at a time.
+
+    Raises:
+        ConfigError: The framing cannot carry messages of such sizes.
+    """
+
+    def __init__(self, plan: BenchPlan) -> None:
+        self._generators: dict[FamilyName, Generator] = {}
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            for family, each in plan.plans.items():
+                payloads = Payloads(plan.seed, plan.size_min, plan.size_max, each.framing)
+                self._generators[family] = Generator(each, payloads)
+            undo.pop_all()
+
+    def open(self, family: FamilyName) -> tuple[int, OSError | None]:
+        """Connect every lane; how many have, and the last error of those that have not."""
+        generator = self._generators[family]
+        generator.open()
+        return generator.connected, generator.last_error
+
+    def turn(self, family: FamilyName, seconds: float, count: int | None, phase: float) -> Tally:
+        """Run a turn of `family`; see `Generator.turn`."""
+        return self._generators[family].turn(seconds, count, phase)
+
+    def interrupt(self) -> None:
+        """End the turn that runs, and run none any more. From any thread."""
+        for generator in list(self._generators.values()):
+            generator.interrupt()
+
+    def close(self) -> dict[FamilyName, Tally]:
+        """Close every connection; what the kernel says of them."""
+        closing, self._generators = self._generators, {}
+        return {family: generator.close() for family, generator in closing.items()}
