@@ -27,7 +27,9 @@ class Outputs:
         ConfigError: One cannot be written to, or the words for it are unknown.
     """
 
-    def __init__(self, json: str | None, junit: str | None, output: str) -> None:
+    def __init__(
+        self, json: str | None, junit: str | None, output: str, *, option: str = "--json"
+    ) -> None:
         if output not in ("table", "quiet"):
             raise ConfigError(f"--output: should be 'table' or 'quiet'; found {output!r}")
         self._json_to_stdout = json == _STDOUT
@@ -36,7 +38,7 @@ class Outputs:
         self._json: IO[str] | None = None
         self._junit: IO[str] | None = None
         try:
-            self._json = _open("--json", None if self._json_to_stdout else json)
+            self._json = _open(option, None if self._json_to_stdout else json)
             self._junit = _open("--junit", junit)
         except BaseException:
             self.close()

@@ -14,6 +14,7 @@ FAMILY_TITLES: dict[FamilyName, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 _SPAN_TITLES = {"connect": "connect", "service": "service time", "response": "response time"}
 _STATISTICS = ("min_us", *PERCENTILES, "max_us", "mean_us")
+_CONNECT_STATISTICS = ("p50_us", "p99_us", "max_us")
 
 
 def duration(microseconds: float | None) -> str:
@@ -115,7 +116,7 @@ def _rows(result: Result) -> list[list[str]]:
     for span in _spans(result):
         rows.append([""] * len(rows[0]))
         rows.append([_SPAN_TITLES[span], *[""] * (len(rows[0]) - 1)])
-        for statistic in _STATISTICS:
+        for statistic in _CONNECT_STATISTICS if span == "connect" else _STATISTICS:
             title = statistic.removesuffix("_us").replace("_", ".", 1)
             add(f"  {title}", lambda f, s=span, n=statistic: getattr(getattr(f, s), n))  # type: ignore[misc]
     return rows

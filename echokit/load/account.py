@@ -7,7 +7,7 @@ from echokit.load.histogram import Histogram
 from echokit.load.measured import FamilyResult, Outcomes, Slice, TcpInfo
 from echokit.load.records import Tally
 
-__all__ = ["MOST_SLICES", "Account", "join_slices"]
+__all__ = ["MOST_SLICES", "Account", "join_figures"]
 
 # When there are so many slices, each two neighbours become one.
 MOST_SLICES = 60
@@ -35,7 +35,7 @@ class _Stretch:
         )
 
 
-def join_slices(figures: list[Figure]) -> Figure:
+def join_figures(figures: list[Figure]) -> Figure:
     """One figure of all values of several."""
     joined = Histogram()
     for figure in figures:
@@ -109,7 +109,7 @@ class Account:
             addresses=addresses,
             measured_s=total.seconds,
             requested_rate_per_s=rate,
-            actual_rate_per_s=total.requests * per_second,
+            actual_rate_per_s=total.rate,
             requests_per_s=total.outcomes["ok"] * per_second,
             requests=total.requests,
             unsent=total.unsent,
@@ -144,5 +144,5 @@ def _joined(stretches: list[_Stretch]) -> _Stretch:
         sum(stretch.seconds for stretch in stretches),
         sum(stretch.requests for stretch in stretches),
         sum(stretch.ok for stretch in stretches),
-        join_slices([stretch.response for stretch in stretches]),
+        join_figures([stretch.response for stretch in stretches]),
     )

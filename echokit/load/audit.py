@@ -5,10 +5,11 @@ import platform
 from collections.abc import Mapping
 
 from echokit.load.account import Account
-from echokit.load.generator import Generator, Plan
+from echokit.load.generator import Generator
 from echokit.load.histogram import Histogram
 from echokit.load.measured import FamilyName
 from echokit.load.payloads import Payloads
+from echokit.load.plan import Plan
 from echokit.load.result import Calibration, Environment, SelfAudit, WarmUp
 from echokit.load.run import LoadRun
 from echokit.load.settings import LoadSettings
@@ -109,10 +110,10 @@ def _rate_missed(settings: LoadSettings, accounts: Mapping[FamilyName, Account])
     found = []
     for family, account in accounts.items():
         total = account.total
-        if settings.rate is None or not total.seconds:
+        if settings.rate is None or not total.requests:
             continue
-        rate = total.requests / total.seconds
-        if rate < settings.rate * _REACHED and total.requests:
+        rate = total.rate
+        if rate < settings.rate * _REACHED:
             unsent = f", {total.unsent} were never sent" if total.unsent else ""
             found.append(
                 f"{_NAMES[family]}: the rate of {settings.rate:g} a second was not reached:"

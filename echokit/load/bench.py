@@ -1,32 +1,14 @@
 """The generators of one process: one for each family, that take turns."""
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-from echokit.load.generator import Generator, Plan
+from echokit.load.generator import Generator
 from echokit.load.measured import FamilyName
 from echokit.load.payloads import Payloads
+from echokit.load.plan import BenchPlan
 from echokit.load.records import Tally
 
-__all__ = ["Bench", "BenchPlan"]
-
-
-@dataclass(frozen=True, slots=True)
-class BenchPlan:
-    """What one process does.
-
-    Attributes:
-        plans: What its generators do, by family.
-        seed: What sizes and payloads are drawn from.
-        size_min: The least size of a message, in bytes.
-        size_max: The greatest.
-    """
-
-    plans: Mapping[FamilyName, Plan]
-    seed: int
-    size_min: int
-    size_max: int
+__all__ = ["Bench"]
 
 
 class Bench:
@@ -51,9 +33,9 @@ class Bench:
         generator.open()
         return generator.connected, generator.last_error
 
-    def turn(self, family: FamilyName, seconds: float, count: int | None, phase: float) -> Tally:
+    def turn(self, family: FamilyName, seconds: float, count: int | None) -> Tally:
         """Run a turn of `family`; see `Generator.turn`."""
-        return self._generators[family].turn(seconds, count, phase)
+        return self._generators[family].turn(seconds, count)
 
     def interrupt(self) -> None:
         """End the turn that runs, and run none any more. From any thread."""

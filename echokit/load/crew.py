@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Self
 
-from echokit.load.bench import Bench, BenchPlan
+from echokit.load.bench import Bench
 from echokit.load.child import Child
-from echokit.load.generator import Plan
 from echokit.load.measured import FamilyName
+from echokit.load.plan import BenchPlan, Plan
 from echokit.load.records import Tally
 from echokit.load.settings import LoadSettings
 from echokit.net.address import Address
@@ -29,6 +29,7 @@ class Turn:
             self.tally.add(tally)
         # They ran side by side.
         self.tally.seconds = max(tally.seconds for tally in tallies)
+        self.tally.sending_seconds = max(tally.sending_seconds for tally in tallies)
         shares = [tally.cpu_seconds / tally.seconds for tally in tallies if tally.seconds]
         self.cpu_share = max(shares, default=0.0)
 
@@ -68,12 +69,7 @@ class Crew:
         """Run a turn of `family`, of at most `count` exchanges."""
         workers = self._settings.workers
         counts = [None if count is None else part for part in _shares(count or 0, workers)]
-        # Their schedules interleave.
-        calls = [
-            (family, seconds, part, number / workers)
-            for number, part in enumerate(counts)
-            if part != 0
-        ]
+        calls = [(family, seconds, part) for part in counts if part != 0]
         return Turn(self._call("turn", calls))
 
     def interrupt(self) -> None:
@@ -125,7 +121,7 @@ def _plans(settings: LoadSettings, addresses: Mapping[FamilyName, Address]) -> l
     rate = None if settings.rate is None else settings.rate / settings.workers
     first = 0
     plans = []
-    for connections in _shares(settings.connections, settings.workers):
+    for number, connections in enumerate(_shares(settings.connections, settings.workers)):
         whole = {
             family: Plan(
                 address=address,
@@ -138,6 +134,8 @@ def _plans(settings: LoadSettings, addresses: Mapping[FamilyName, Address]) -> l
                 timeout=settings.timeout,
                 connect_timeout=settings.connect_timeout,
                 first_lane=first,
+                # Their schedules interleave.
+                phase=number / settings.workers,
             )
             for family, address in addresses.items()
         }

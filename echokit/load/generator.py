@@ -8,58 +8,26 @@ cannot hide it by slowing its clients down (Gil Tene's "coordinated omission").
 It runs in turns, between which nothing is in flight and what was written down is folded.
 """
 
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import monotonic_ns
 
-from echokit.framing.base import Framing
 from echokit.load.lane import NOW, Lane
 from echokit.load.payloads import Payloads
+from echokit.load.plan import Plan
 from echokit.load.records import Records, Tally
-from echokit.net.address import Address
+from echokit.load.schedule import NEVER, Schedule
 from echokit.net.precise import precise_poller
 from echokit.net.reactor import Reactor, Timer
 
-__all__ = ["Generator", "Plan"]
+__all__ = ["Generator"]
 
-_NEVER = sys.maxsize
 # How often the closed loop's own lateness is sampled, in seconds.
 _PROBE_EVERY = 0.01
 # The pause before a lane tries again to connect; doubled with each failure, up to the longest.
 _RETRY_AFTER = 0.01
 _RETRY_LONGEST = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one generator does.
-
-    Attributes:
-        address: Where to.
-        connections: How many lanes.
-        in_flight: How many exchanges a lane may have under way.
-        rate: Open loop: exchanges a second, over all lanes; None is a closed loop.
-        churn: Every exchange has a connection of its own.
-        framing: How messages stand on the wire.
-        chunk_size: The most bytes that one recv() asks for.
-        timeout: The longest that an exchange may take, in seconds.
-        connect_timeout: The longest that a connect may take, in seconds.
-        first_lane: The number of the first lane, where other workers have those before it.
-    """
-
-    address: Address
-    connections: int
-    in_flight: int
-    rate: float | None
-    churn: bool
-    framing: Framing
-    chunk_size: int
-    timeout: float
-    connect_timeout: float
-    first_lane: int = 0
 
 
 class Generator:
@@ -84,17 +52,15 @@ class Generator:
         self._timers: dict[object, Timer] = {}
         # Whether exchanges may begin, and how many still.
         self._sending = False
-        self._left = _NEVER
+        self._catching_up = False
+        self._left = NEVER
         self._opening = False
         self._interrupted = False
-        # Open loop: the lanes with room, and the schedule: when the next exchange is due, the
-        # number that it has, how many the turn has, when the turn began.
+        # Open loop: the lanes with room, and when what is due.
         self._free: deque[Lane] = deque()
-        self._next_due = _NEVER
-        self._number = 0
-        self._scheduled = 0
-        self._began = 0
-        self._interval = 0.0 if plan.rate is None else 1e9 / plan.rate
+        self._schedule = Schedule(plan.rate or 1.0, plan.phase)
+        # How long exchanges may begin, in the turn that runs: until then.
+        self._sending_ended = 0.0
         self._tick_armed = False
 
     # Its life.
@@ -117,28 +83,29 @@ class Generator:
         """How many lanes are connected."""
         return sum(lane.connected for lane in self._lanes)
 
-    def turn(self, seconds: float, count: int | None = None, phase: float = 0.0) -> Tally:
+    def turn(self, seconds: float, count: int | None = None) -> Tally:
         """Send for `seconds`, or until `count` exchanges have begun; wait until all have ended.
 
         Args:
             seconds: How long exchanges begin.
             count: How many may begin; None for no bound.
-            phase: Open loop: by how much of an interval the schedule is shifted, 0 to 1.
         """
         if self._interrupted:
             return self.records.fold()
         began, cpu = time.monotonic(), time.process_time()
-        self._left = _NEVER if count is None else count
+        self._left = NEVER if count is None else count
         # A round of events first: connections that ended meanwhile are seen before they are used.
-        self._later("turn", 0, lambda: self._start(seconds, phase))
+        self._later("turn", 0, lambda: self._start(seconds))
         self.reactor.run()
-        self._sending = False
-        self._next_due = _NEVER
         self._cancel_timers()
         for lane in self._lanes:
             if not lane.connected:
                 lane.close()
-        return self.records.fold(time.monotonic() - began, time.process_time() - cpu)
+        return self.records.fold(
+            seconds=time.monotonic() - began,
+            sending_seconds=self._sending_ended - began,
+            cpu_seconds=time.process_time() - cpu,
+        )
 
     def interrupt(self) -> None:
         """End the turn that runs, and give up what is in flight. From any thread."""
@@ -153,7 +120,8 @@ class Generator:
 
     def _abandon(self) -> None:
         self._interrupted = True
-        self._sending = False
+        self._schedule.give_up()
+        self._stop_sending()
         for lane in self._lanes:
             lane.abandon()
         self.reactor.stop()
@@ -169,8 +137,9 @@ class Generator:
 
     # A turn.
 
-    def _start(self, seconds: float, phase: float) -> None:
+    def _start(self, seconds: float) -> None:
         self._sending = True
+        self._catching_up = False
         self._free.clear()
         for lane in self._lanes:
             lane.listed = False
@@ -179,10 +148,7 @@ class Generator:
         if self._closed_loop:
             self._probe(self.reactor.clock() + _PROBE_EVERY)
         else:
-            self._began = monotonic_ns() + int(phase * self._interval)
-            self._number = -1
-            self._scheduled = min(self._left, max(1, int(seconds * 1e9 / self._interval)))
-            self._advance()
+            self._schedule.begin(monotonic_ns(), seconds, self._left)
         for lane in self._lanes:
             self._revive(lane)
 
@@ -196,21 +162,22 @@ class Generator:
             lane.open()
 
     def _time_is_up(self, seconds: float) -> None:
-        if self._next_due <= monotonic_ns():
+        if self._schedule.next_due <= monotonic_ns():
             # What was due by now is still sent, for as long as the turn was, at most.
+            self._catching_up = True
             self._later("turn", seconds, self._give_up)
         else:
             self._give_up()
 
     def _give_up(self) -> None:
-        if self._next_due != _NEVER:
-            self.records.unsent += self._scheduled - self._number
-            self._next_due = _NEVER
-        self._end_sending()
-
-    def _end_sending(self) -> None:
-        self._sending = False
+        self.records.unsent += self._schedule.give_up()
+        self._stop_sending()
         self._settle()
+
+    def _stop_sending(self) -> None:
+        if self._sending:
+            self._sending = False
+            self._sending_ended = time.monotonic()
 
     def _settle(self) -> None:
         """End the turn once nothing may begin and nothing is owed."""
@@ -250,9 +217,10 @@ class Generator:
         if extra and self._closed_loop:
             self._left -= 1
             if self._left <= 0:
-                self._end_sending()
+                self._stop_sending()
+                self._settle()
                 return
-        elif extra and self._next_due <= monotonic_ns():
+        elif extra and self._schedule.next_due <= monotonic_ns():
             self._advance()
         doublings = min(lane.failures_in_a_row - 1, 10)
         pause = min(_RETRY_AFTER * 2**doublings, _RETRY_LONGEST)
@@ -265,7 +233,7 @@ class Generator:
         count = self._in_flight - len(lane.waiting)
         if count >= self._left:
             count = self._left
-            self._sending = False
+            self._stop_sending()
         self._left -= count
         self.records.requests += count
         lane.transmit(count, NOW)
@@ -277,7 +245,8 @@ class Generator:
                 self._fill(lane)
                 return
             self._left -= 1
-            self._sending = self._left > 0
+            if not self._left:
+                self._stop_sending()
             lane.begin(NOW)
             return
         if not lane.listed:
@@ -287,28 +256,24 @@ class Generator:
 
     def _dispatch(self, *, waited: bool) -> None:
         """Send what is due, as far as lanes are free; `waited`: it is due since a lane was not."""
-        free = self._free
-        limit = self._in_flight
+        free, schedule = self._free, self._schedule
         lateness = self.records.lateness
-        while free and (now := monotonic_ns()) >= self._next_due:
+        while free and (now := monotonic_ns()) >= schedule.next_due:
             lane = free.popleft()
             lane.listed = False
             if not lane.connected and not (self._churn and lane.idle):
                 continue
-            due = self._next_due
+            due = schedule.next_due
             self._advance()
             if not waited:
                 lateness.append(now - due)
             lane.begin(due)
-            if lane.connected and len(lane.waiting) < limit and not lane.listed:
+            if lane.connected and len(lane.waiting) < self._in_flight and not lane.listed:
                 lane.listed = True
                 free.append(lane)
-        if self._next_due == _NEVER:
-            self._sending = False
-            self._settle()
-        elif free and not self._tick_armed:
+        if free and schedule.next_due != NEVER and not self._tick_armed:
             self._tick_armed = True
-            wait = max(0.0, (self._next_due - monotonic_ns()) / 1e9)
+            wait = max(0.0, (schedule.next_due - monotonic_ns()) / 1e9)
             self._later("tick", wait, self._tick)
 
     def _tick(self) -> None:
@@ -316,12 +281,12 @@ class Generator:
         self._dispatch(waited=False)
 
     def _advance(self) -> None:
-        """To the next exchange of the schedule, if there is one."""
-        self._number += 1
-        if self._number < self._scheduled:
-            self._next_due = self._began + int(self._number * self._interval)
-        else:
-            self._next_due = _NEVER
+        """One more exchange of the schedule has begun."""
+        self._schedule.advance()
+        self._left -= 1
+        # Within its time a turn may have none just now; when it is out of time or count, it ends.
+        if not self._left or (self._catching_up and self._schedule.next_due == NEVER):
+            self._stop_sending()
 
     # Watching.
 

@@ -103,7 +103,9 @@ class Histogram:
             TypeError,
             ValueError,
         ) as error:
-            raise ConfigError(f"a histogram cannot be decoded: {error}") from error
+            raise ConfigError(
+                f"a histogram cannot be decoded: {str(error) or type(error).__name__}"
+            ) from error
         if found._buckets.get_total_count() != figure.count:
             raise ConfigError(
                 f"a histogram holds {found._buckets.get_total_count()} values, and its figure"

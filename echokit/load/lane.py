@@ -6,10 +6,10 @@ through the framing's own decoder.
 """
 
 import errno
-from collections import deque
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+from echokit.load.pending import SURPLUS, WELL, Pending
 from echokit.net.connecting import begin_connect, connect_error
 from echokit.net.reactor import READ, WRITE
 from echokit.net.tcp_info import tcp_info
@@ -17,15 +17,12 @@ from echokit.net.tcp_info import tcp_info
 if TYPE_CHECKING:
     import socket
 
-    from echokit.framing.base import Decoder
     from echokit.load.generator import Generator
 
 __all__ = ["NOW", "Lane"]
 
 # When an exchange is due that is not due at a time of its own.
 NOW = 0
-# More came than was sent.
-_SURPLUS = "surplus"
 
 
 class Lane:
@@ -37,19 +34,14 @@ class Lane:
     """
 
     __slots__ = (
-        "_chunk_size", "_connecting_since", "_cursor", "_decoder", "_due", "_generator", "_mask",
-        "_matched", "_messages", "_note_response", "_note_service", "_own_response", "_queued",
-        "_records", "_recv", "_send", "_sock", "_unsent", "_wires", "connected",
+        "_chunk_size", "_connecting_since", "_cursor", "_due", "_generator", "_mask", "_messages",
+        "_queued", "_records", "_recv", "_send", "_sock", "_take", "_unsent", "_wires", "connected",
         "failures_in_a_row", "listed", "waiting",
     )  # fmt: skip
 
     def __init__(self, generator: "Generator", number: int) -> None:
         self._generator = generator
         self._records = generator.records
-        self._own_response = generator.own_response
-        # Bound once, as they are called for every exchange; send and recv, too.
-        self._note_service = generator.records.service.append
-        self._note_response = generator.records.response.append
         payloads = generator.payloads
         self._messages, self._wires = payloads.messages, payloads.wires
         # The pool's size is a power of two.
@@ -57,14 +49,11 @@ class Lane:
         self._cursor = payloads.start(number)
         self._chunk_size = generator.plan.chunk_size
         self._sock: socket.socket | None = None
-        self._decoder: Decoder | None = None
         self._connecting_since: int | None = None
         # When the exchange for which a connection is being made was due.
         self._due: int | None = None
-        # What has been sent and has to come back: the message, when it was due, when it was sent.
-        self.waiting: deque[tuple[bytes, int, int]] = deque()
-        # How much of the first has come back, where the stream has no messages.
-        self._matched = 0
+        # What has been sent and has to come back.
+        self._renew()
         self._unsent: memoryview | None = None
         self._queued: list[bytes] = []
         self.connected = False
@@ -76,6 +65,15 @@ class Lane:
     def idle(self) -> bool:
         """Whether nothing is under way on it: no exchange, no connect."""
         return not self.waiting and self._connecting_since is None
+
+    def _renew(self) -> None:
+        """Nothing is to come back any more, and the stream begins anew."""
+        generator = self._generator
+        pending = Pending(
+            generator.plan.framing, generator.records, own_response=generator.own_response
+        )
+        # Looked up once, as they are used for every exchange.
+        self.waiting, self._take = pending.waiting, pending.take
 
     # Connecting.
 
@@ -102,8 +100,6 @@ class Lane:
         self._records.connect.append(monotonic_ns() - self._connecting_since)
         self._connecting_since = None
         self.failures_in_a_row = 0
-        framing = self._generator.plan.framing
-        self._decoder = None if framing.transparent else framing.decoder()
         self._recv, self._send = sock.recv, sock.send
         self.connected = True
         reactor = self._generator.reactor
@@ -213,83 +209,14 @@ class Lane:
         if not data:
             self._on_eof()
             return
-        decoder = self._decoder
-        room = self._match(data, now) if decoder is None else self._decode(decoder, data, now)
-        if room:
+        found = self._take(data, now)
+        if found is WELL:
             self._generator.has_room(self)
-
-    def _match(self, data: bytes, now: int) -> bool:
-        """Hold `data`, the next of a stream, against what is to come; whether some is complete."""
-        waiting = self.waiting
-        at, end = 0, len(data)
-        complete = received = 0
-        trouble: str | None = None
-        while at < end:
-            if not waiting:
-                trouble = _SURPLUS
-                self._records.surplus_bytes += end - at
-                break
-            message, due, sent_at = waiting[0]
-            matched = self._matched
-            if not matched and (data == message or data.startswith(message, at)):
-                at += len(message)
-            else:
-                size = min(len(message) - matched, end - at)
-                if data[at : at + size] != message[matched : matched + size]:
-                    trouble = "mismatch"
-                    break
-                at += size
-                if matched + size < len(message):
-                    self._matched = matched + size
-                    break
-                self._matched = 0
-            waiting.popleft()
-            self._note_service(now - sent_at)
-            if self._own_response:
-                self._note_response(now - due)
-            received += len(message)
-            complete += 1
-        return self._matched_well(complete, received, trouble)
-
-    def _decode(self, decoder: "Decoder", data: bytes, now: int) -> bool:
-        """As `_match`, with the messages that the framing's decoder finds in `data`."""
-        waiting = self.waiting
-        complete = received = 0
-        trouble: str | None = None
-        try:
-            decoder.receive_data(data)
-            while (message := decoder.next_message()) is not None:
-                if not waiting:
-                    trouble = _SURPLUS
-                    self._records.surplus_bytes += len(message)
-                    break
-                expected, due, sent_at = waiting[0]
-                if message != expected:
-                    trouble = "mismatch"
-                    break
-                waiting.popleft()
-                self._note_service(now - sent_at)
-                if self._own_response:
-                    self._note_response(now - due)
-                received += len(message)
-                complete += 1
-        except Exception:  # noqa: BLE001 - what a decoder refuses did not come back as it was sent
-            trouble = "mismatch"
-        return self._matched_well(complete, received, trouble)
-
-    def _matched_well(self, complete: int, received: int, trouble: str | None) -> bool:
-        """Count what has come back, and end what cannot go on; whether there is room for more."""
-        records = self._records
-        records.ok += complete
-        records.bytes_received += received
-        if trouble is None:
-            return complete > 0
-        if trouble == _SURPLUS:
+        elif found is SURPLUS:
             # No exchange's failure, but the connection's end.
             self._end()
-        else:
-            self._lose(trouble)
-        return False
+        elif found is not None:
+            self._lose(found)
 
     # Ending.
 
@@ -341,9 +268,9 @@ class Lane:
         if self.connected and sock is not None:
             self._records.note_connection(tcp_info(sock))
         self._sock, self.connected, self._connecting_since = None, False, None
-        self.waiting.clear()
+        self._renew()
         self._queued.clear()
-        self._matched, self._unsent = 0, None
+        self._unsent = None
         if sock is not None:
             self._generator.reactor.discard(sock.fileno())
             sock.close()

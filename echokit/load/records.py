@@ -22,11 +22,14 @@ class Tally:
 
     Attributes:
         seconds: How long was measured.
+        sending_seconds: How long of that exchanges could begin.
+        cpu_seconds: The generator's own CPU time.
         requests: Exchanges begun.
         outcomes: How they ended.
     """
 
     seconds: float = 0.0
+    sending_seconds: float = 0.0
     cpu_seconds: float = 0.0
     requests: int = 0
     unsent: int = 0
@@ -46,6 +49,7 @@ class Tally:
     def add(self, other: "Tally") -> None:
         """Count all that `other` has counted; it ran at another time, or in another place."""
         self.seconds += other.seconds
+        self.sending_seconds += other.sending_seconds
         self.cpu_seconds += other.cpu_seconds
         self.requests += other.requests
         self.unsent += other.unsent
@@ -58,6 +62,11 @@ class Tally:
             getattr(self, name).update(getattr(other, name))
         self.rttvar_sum_us += other.rttvar_sum_us
         self.retransmits += other.retransmits
+
+    @property
+    def rate(self) -> float:
+        """Exchanges begun, a second in which they could begin."""
+        return self.requests / self.sending_seconds if self.sending_seconds else 0.0
 
     @property
     def failed(self) -> int:
@@ -116,11 +125,14 @@ class Records:
                 self.rtt[info.rtt_us] += 1
                 self.rttvar_sum_us += info.rttvar_us
 
-    def fold(self, seconds: float = 0.0, cpu_seconds: float = 0.0) -> Tally:
+    def fold(
+        self, seconds: float = 0.0, sending_seconds: float = 0.0, cpu_seconds: float = 0.0
+    ) -> Tally:
         """Everything written down since the last call. Nothing may be in flight."""
         service = _in_microseconds(self.service)
         tally = Tally(
             seconds=seconds,
+            sending_seconds=sending_seconds,
             cpu_seconds=cpu_seconds,
             requests=self.requests,
             unsent=self.unsent,
