@@ -18,8 +18,9 @@ _FEWEST = 4
 _MOST = 4096
 # Odd, so that neighbours begin far apart in a pool whose size is a power of two.
 _STRIDE = 2531
-# What framings can carry that not every byte fits.
+# Every byte made a letter or digit: for framings that cannot carry every byte.
 _LETTERS = (string.ascii_letters + string.digits).encode()
+_TO_LETTERS = bytes(_LETTERS[byte % len(_LETTERS)] for byte in range(256))
 
 
 class Payloads:
@@ -50,7 +51,7 @@ class Payloads:
                 raise
             except FramingError:
                 # A delimiter, say, that a message must not have inside.
-                self.messages = [bytes(dice.choices(_LETTERS, k=size)) for size in sizes]
+                self.messages = [message.translate(_TO_LETTERS) for message in self.messages]
                 self.wires = [framing.encode(message) for message in self.messages]
         except FramingError as error:
             raise ConfigError(f"--size: framing {framing.type} cannot carry it: {error}") from error
