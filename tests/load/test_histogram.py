@@ -60,7 +60,7 @@ def test_what_takes_longer_than_an_hour_counts_as_an_hour_in_the_percentiles() -
 def test_nothing_counted_has_no_numbers() -> None:
     figure = _of([]).figure()
     assert figure.count == figure.sum_us == 0
-    assert figure.p50_us is figure.max_us is figure.mean_us is figure.histogram is None
+    assert (figure.p50_us, figure.max_us, figure.mean_us, figure.histogram) == (None,) * 4
 
 
 WHOLE = _of([5, 10, 20]).figure()
@@ -92,9 +92,9 @@ def test_a_histogram_of_another_figure_is_told() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"p50_us": 21}, {"min_us": 6}, {"max_us": None}, {"histogram": None}, {"count": 0}],
+    [{"p50_us": 21}, {"min_us": 11}, {"max_us": None}, {"histogram": None}, {"count": 0}],
     ids=str,
 )
 def test_a_figure_whose_numbers_contradict_each_other_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="figure|fall"):
+    with pytest.raises(ValueError, match=r"a figure has|not fall"):
         Figure.model_validate(WHOLE.model_dump() | wrong)

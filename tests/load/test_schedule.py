@@ -1,5 +1,7 @@
 """The schedule of an open loop: evenly spaced, whatever the turns."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +44,7 @@ def test_over_all_turns_the_rate_is_right_and_the_spacing_even(
         due += [at - number * 17 * SECOND for at in _dues(schedule)]
         elapsed += seconds
     assert abs(len(due) + phase - elapsed * rate) <= 1.001
-    assert all(abs(b - a - interval) < 1000 for a, b in zip(due, due[1:], strict=False))
+    assert all(abs(b - a - interval) < 1000 for a, b in itertools.pairwise(due))
 
 
 @given(st.integers(1, 50))
@@ -71,4 +73,4 @@ def test_the_schedules_of_workers_interleave(workers: int, rate: int) -> None:
         schedule.begin(0, 10.0, NEVER)
         dues += _dues(schedule)
     dues.sort()
-    assert all(abs(b - a - SECOND / rate) < 1000 for a, b in zip(dues, dues[1:], strict=False))
+    assert all(abs(b - a - SECOND / rate) < 1000 for a, b in itertools.pairwise(dues))
