@@ -1,8 +1,9 @@
 """Where the result of a load goes: opened before the run, written after it."""
 
 import os
+import stat
 import sys
-from pathlib import Path
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
@@ -35,6 +36,7 @@ class Outputs:
         self._json_to_stdout = json == _STDOUT
         self.quiet = output == "quiet" or self._json_to_stdout
         self.written = False
+        self._names = (json or "", junit or "")
         self._json: IO[str] | None = None
         self._junit: IO[str] | None = None
         try:
@@ -58,17 +60,19 @@ class Outputs:
 
             print("\n".join(table(result)), flush=True)
         if self._json is not None:
-            _fill(self._json, result.to_json())
+            _fill(self._json, self._names[0], result.to_json())
         if self._junit is not None:
             from echokit.load.junit import junit_xml
 
-            _fill(self._junit, junit_xml(result))
+            _fill(self._junit, self._names[1], junit_xml(result))
 
     def close(self) -> None:
         """Close the files."""
         for file in (self._json, self._junit):
             if file is not None:
-                file.close()
+                # What could not be written has been told by now, and would be tried once more.
+                with suppress(OSError):
+                    file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -94,13 +98,11 @@ def _open(option: str, name: str | None) -> IO[str] | None:
         raise ConfigError(f"{option}: cannot write to {name}: {why}") from error
 
 
-def _fill(file: IO[str], text: str) -> None:
-    name = Path(f"/dev/fd/{file.fileno()}")
+def _fill(file: IO[str], name: str, text: str) -> None:
     try:
-        if file.seekable():
-            file.seek(0)
-            file.truncate()
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate(0)
         file.write(text)
         file.flush()
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(name)) from error
+        raise OSError(error.errno, error.strerror, name) from error

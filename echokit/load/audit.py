@@ -80,6 +80,7 @@ def audit(run: LoadRun, where: Environment, calibration: Calibration | None) -> 
     for account in run.accounts.values():
         lateness.merge(account.lateness)
     findings = [
+        *_nothing(run.accounts),
         *_saturated(run),
         *_rate_missed(settings, run.accounts),
         *_late(run.accounts, open_loop=settings.rate is not None),
@@ -95,6 +96,14 @@ def audit(run: LoadRun, where: Environment, calibration: Calibration | None) -> 
         verdict="; ".join(findings) or _TRUSTWORTHY,
         findings=findings,
     )
+
+
+def _nothing(accounts: Mapping[FamilyName, Account]) -> list[str]:
+    return [
+        f"{_NAMES[family]}: nothing came back well: there are no times"
+        for family, account in accounts.items()
+        if not account.response.count
+    ]
 
 
 def _saturated(run: LoadRun) -> list[str]:
