@@ -18,7 +18,7 @@ from echokit import EchoServer
 from tests.cli.peers import reserved_port
 from tests.cli.processes import DEADLINE, Done, Running, run, start
 from tests.conftest import AVAILABLE
-from tests.load.servers import (
+from tests.loadgen.servers import (
     Answer,
     FakeServer,
     closes_at_random,
@@ -27,7 +27,7 @@ from tests.load.servers import (
     never_answers,
 )
 
-SCHEMA = json.loads((Path(echokit.__file__).parent / "load" / "result.schema.json").read_bytes())
+SCHEMA = json.loads((Path(echokit.__file__).parent / "loadgen" / "result.schema.json").read_bytes())
 # A run as short as can be.
 QUICK = ("-d", "200ms", "--warmup", "50ms", "--no-calibrate")
 HOST = next(iter(AVAILABLE.values()))
@@ -391,7 +391,7 @@ def test_a_regression_has_a_code_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("compare",), ("merge", "out.json")], ids=" ".join)
 def test_files_that_are_no_results_are_told(command: tuple[str, ...], tmp_path: Path) -> None:
-    good = Path(__file__).parents[1] / "load" / "example.json"
+    good = Path(__file__).parents[1] / "loadgen" / "example.json"
     cut, other, foreign = (tmp_path / f"{name}.json" for name in ("cut", "other", "foreign"))
     cut.write_bytes(good.read_bytes()[:4000])
     other.write_text(good.read_text().replace('"schema_version": 1', '"schema_version": 7'))
@@ -409,7 +409,7 @@ def test_files_that_are_no_results_are_told(command: tuple[str, ...], tmp_path: 
 
 
 def test_a_tolerance_that_is_none_is_told() -> None:
-    good = str(Path(__file__).parents[1] / "load" / "example.json")
+    good = str(Path(__file__).parents[1] / "loadgen" / "example.json")
     done = run("compare", good, good, "--tolerance", "much", "--json")
     assert done.complaint == "--tolerance: should be a percentage like 5%; found 'much'"
     assert json.loads(done.out) == {"error": done.complaint, "exit_code": done.code}
@@ -423,3 +423,5 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     done = start("load", env={"PYTHONPATH": str(tmp_path)})
     assert done.code == 2
     assert done.complaint.startswith("echokit load needs hdrhistogram: install echokit from its")
+    document = start("load", "--json", "-", env={"PYTHONPATH": str(tmp_path)})
+    assert _document(document.out)["error"] == document.complaint
