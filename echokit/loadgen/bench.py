@@ -2,6 +2,7 @@
 
 import contextlib
 
+from echokit.loadgen.descriptors import allow_descriptors
 from echokit.loadgen.generator import Generator
 from echokit.loadgen.measured import FamilyName
 from echokit.loadgen.payloads import Payloads
@@ -15,11 +16,13 @@ class Bench:
     """The generators of one process. In it, one turn runs at a time.
 
     Raises:
-        ConfigError: The framing cannot carry messages of such sizes.
+        ConfigError: The framing cannot carry messages of such sizes, or there are more connections
+            than this process may have open.
     """
 
     def __init__(self, plan: BenchPlan) -> None:
         self._generators: dict[FamilyName, Generator] = {}
+        allow_descriptors(sum(each.connections for each in plan.plans.values()))
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             for family, each in plan.plans.items():

@@ -7,7 +7,8 @@ from typing import Literal
 
 from echokit import __version__
 from echokit.loadgen.audit import audit, calibrate
-from echokit.loadgen.measured import FamilyName
+from echokit.loadgen.descriptors import allow_descriptors
+from echokit.loadgen.measured import FAMILIES, FamilyName
 from echokit.loadgen.objectives import Objective, judge
 from echokit.loadgen.own_server import OwnServer
 from echokit.loadgen.result import Calibration, Result, Target
@@ -77,11 +78,15 @@ class Session:
         Raises:
             ResolveError: The target has no address (of the family asked for).
             DialError: It takes no connection.
-            ConfigError: The framing cannot carry messages of such sizes.
+            ConfigError: The framing cannot carry messages of such sizes, or there are more
+                connections than a process may have.
             NothingCameBack: Only a count would end it, and nothing comes back any more.
             ChildDied: A process that it had started died.
         """
         settings = self.wish.settings
+        if self.wish.target is None or settings.calibrate:
+            # The own server inherits it.
+            allow_descriptors(settings.connections * len(FAMILIES))
         if self.wish.target is None:
             with OwnServer(settings.framing) as server:
                 self._targets = Targets(_wanted(server.addresses, settings), {})

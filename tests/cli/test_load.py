@@ -1,9 +1,12 @@
 """`echokit load` as a process: its table, its documents, its codes, and what it refuses."""
 
 import json
+import os
+import pty
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,7 +19,7 @@ import pytest
 import echokit
 from echokit import EchoServer
 from tests.cli.peers import reserved_port
-from tests.cli.processes import DEADLINE, Done, Running, run, start
+from tests.cli.processes import COMMAND, DEADLINE, Done, Running, environment, run, start
 from tests.conftest import AVAILABLE
 from tests.loadgen.servers import (
     Answer,
@@ -425,3 +428,53 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     assert done.complaint.startswith("echokit load needs hdrhistogram: install echokit from its")
     document = start("load", "--json", "-", env={"PYTHONPATH": str(tmp_path)})
     assert _document(document.out)["error"] == document.complaint
+
+
+# On a terminal.
+
+
+def _read_all(fd: int) -> bytes:
+    """Everything that is written to the other end of a terminal, until that is closed."""
+    data = b""
+    while True:
+        try:
+            more = os.read(fd, 65536)
+        except OSError:
+            return data
+        if not more:
+            return data
+        data += more
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_is_shown_on_a_terminal_only(quiet: bool, echo_server: EchoServer) -> None:
+    ours, theirs = pty.openpty()
+    flags = ("-d", "500ms", "--no-calibrate", *(("--output", "quiet") if quiet else ()))
+    variables = {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+    with subprocess.Popen(
+        [*COMMAND, "load", _at(HOST, echo_server.port), *flags],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment(variables),
+    ) as process:
+        os.close(theirs)
+        shown = _read_all(ours)
+        out, _ = process.communicate(timeout=DEADLINE)
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"\x1b" not in out
+    if quiet:
+        assert (shown, out) == (b"", b"")
+        return
+    lines = re.findall(r"IPv[46]  [\d,]+/s  p50 [\d.]+\w+  p99 [\d.]+\w+  0 errors", shown.decode())
+    assert len(lines) >= 3
+    assert b"requests/s" in out
+
+
+def test_more_connections_than_a_process_may_have_are_told() -> None:
+    limited = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh", *COMMAND]
+    done = start("load", "-c", "1000", command=limited)
+    assert done.code == 2
+    told = done.err.decode().splitlines()[-1]
+    assert re.fullmatch(r"echokit: --connections: \d+ connections, .* here, 200: raise .*", told)
