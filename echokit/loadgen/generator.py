@@ -16,6 +16,7 @@ from time import monotonic_ns
 from echokit.loadgen.lane import NOW, Lane
 from echokit.loadgen.payloads import Payloads
 from echokit.loadgen.plan import Plan
+from echokit.loadgen.probe import Probe
 from echokit.loadgen.records import Records, Tally
 from echokit.loadgen.schedule import NEVER, Schedule
 from echokit.net.precise import precise_poller
@@ -23,15 +24,13 @@ from echokit.net.reactor import Reactor, Timer
 
 __all__ = ["Generator"]
 
-# How often the closed loop's own lateness is sampled, in seconds.
-_PROBE_EVERY = 0.01
 # The pause before a lane tries again to connect; doubled with each failure, up to the longest.
 _RETRY_AFTER = 0.01
 _RETRY_LONGEST = 1.0
 
 
 class Generator:
-    """The lanes to one address, in a reactor of their own; a context manager.
+    """The lanes to one address, in a reactor of their own.
 
     Attributes:
         last_error: Why the last connect that failed did so.
@@ -44,13 +43,15 @@ class Generator:
         self.records = Records(own_response=self.own_response)
         self.reactor = Reactor(poller=precise_poller())
         self.last_error: OSError | None = None
+        self._probe = Probe(self.reactor, self.records.lateness)
         self._closed_loop = plan.rate is None
         self._churn = plan.churn
         self._in_flight = plan.in_flight
         self._lanes = [Lane(self, plan.first_lane + n) for n in range(plan.connections)]
         # By what each is for, so that a turn can end with none left.
         self._timers: dict[object, Timer] = {}
-        # Whether exchanges may begin, and how many still.
+        # Whether the turn has begun; whether exchanges may begin, and how many still.
+        self._begun = False
         self._sending = False
         self._catching_up = False
         self._left = NEVER
@@ -97,6 +98,7 @@ class Generator:
         # A round of events first: connections that ended meanwhile are seen before they are used.
         self._later("turn", 0, lambda: self._start(seconds))
         self.reactor.run()
+        self._begun = False
         self._cancel_timers()
         for lane in self._lanes:
             if not lane.connected:
@@ -132,13 +134,14 @@ class Generator:
     def _cancel_timers(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
+        self._probe.stop()
         self._timers.clear()
         self._tick_armed = False
 
     # A turn.
 
     def _start(self, seconds: float) -> None:
-        self._sending = True
+        self._begun = self._sending = True
         self._catching_up = False
         self._free.clear()
         for lane in self._lanes:
@@ -146,7 +149,7 @@ class Generator:
         self._later("turn", seconds, lambda: self._time_is_up(seconds))
         self._sweep()
         if self._closed_loop:
-            self._probe(self.reactor.clock() + _PROBE_EVERY)
+            self._probe.start()
         else:
             self._schedule.begin(monotonic_ns(), seconds, self._left)
         for lane in self._lanes:
@@ -184,7 +187,7 @@ class Generator:
         if self._opening:
             if all(lane.idle for lane in self._lanes):
                 self.reactor.stop()
-        elif not self._sending and not self.records.owed:
+        elif self._begun and not self._sending and not self.records.owed:
             self.reactor.stop()
 
     # What lanes tell.
@@ -299,11 +302,3 @@ class Generator:
             lane.expire(oldest, oldest_connect)
         patience = min(self.plan.timeout, self.plan.connect_timeout)
         self._later("sweep", min(0.1, max(0.005, patience / 8)), self._sweep)
-
-    def _probe(self, due: float) -> None:
-        """Sample how late the closed loop's own timers are."""
-        now = self.reactor.clock()
-        if now >= due:
-            self.records.lateness.append(int((now - due) * 1e9))
-            due = now + _PROBE_EVERY
-        self._later("probe", due - now, lambda: self._probe(due))

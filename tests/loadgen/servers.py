@@ -28,17 +28,17 @@ Answer = Callable[[socket.socket, bytes], bytes | None]
 
 
 class FakeServer:
-    """A server on a free port of `host`, that answers each chunk as `answer` has it.
+    """A server on a port of `host`, that answers each chunk as `answer` has it; 0 is a free port.
 
     Attributes:
         port: Where it listens.
         accepted: How many connections it has taken.
     """
 
-    def __init__(self, host: str, answer: Answer) -> None:
+    def __init__(self, host: str, answer: Answer, port: int = 0) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._answer = answer
-        self._listener = socket.create_server((host, 0), family=family, backlog=1024)
+        self._listener = socket.create_server((host, port), family=family, backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self.accepted = 0
         self._selector = selectors.DefaultSelector()

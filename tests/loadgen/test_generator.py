@@ -1,12 +1,15 @@
 """The generator on sockets: what it counts, what it measures, and that it tells the truth."""
 
+import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from echokit import Delimited, EchoServer, LengthPrefixed, Raw
 from echokit.framing.base import Framing
+from echokit.loadgen.account import Account
 from echokit.loadgen.generator import Generator
 from echokit.loadgen.histogram import Histogram
 from echokit.loadgen.records import Tally
@@ -14,6 +17,7 @@ from tests.cli.peers import reserved_port
 from tests.loadgen.conftest import Loading
 from tests.loadgen.servers import (
     Answer,
+    FakeServer,
     closes_at_random,
     delays,
     echoes,
@@ -225,3 +229,38 @@ def test_an_interrupt_ends_a_turn_and_abandons_what_is_in_flight(loading: Loadin
     assert tally.requests == 3
     assert tally.seconds < 10
     assert generator.turn(60.0).requests == 0
+
+
+def test_a_target_that_goes_and_comes_back_is_found_again(loading: Loading, host: str) -> None:
+    with FakeServer(host, echoes) as first:
+        generator = loading(first.port, connections=2)
+        generator.open()
+        before = generator.turn(0.1)
+    away = generator.turn(0.2)
+    assert away.outcomes["refused"] >= 2
+    assert away.outcomes.total() == away.requests
+    with FakeServer(host, echoes, generator.plan.address.port):
+        after = generator.turn(0.3)
+    assert before.outcomes["ok"] > 0
+    assert after.outcomes["ok"] > 0
+    assert generator.connected == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_stays_flat_however_long_it_runs(loading: Loading) -> None:
+    account = Account()
+    generator = loading(echoes, connections=20, in_flight=8)
+    generator.open()
+
+    def resident(turns: int) -> int:
+        for _ in range(turns):
+            account.add(0.0, generator.turn(0.05))
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    # Enough for every slice to stand, and to be joined with its neighbours.
+    before = resident(70)
+    requests = account.total.requests
+    after = resident(140)
+    assert account.total.requests > 1.5 * requests > 10_000
+    assert after - before < 4 << 20
