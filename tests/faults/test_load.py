@@ -83,14 +83,20 @@ def _fill(socks: list[socket.socket]) -> None:
         time.sleep(0.02)
 
 
+def _line(server: Running, part: str) -> str:
+    """The next line of its stderr that has this in it."""
+    while part not in (line := server.err.line()):
+        pass
+    return line
+
+
 def _counted(server: Running, wanted: Callable[[list[str]], bool]) -> list[str]:
     """What it says that it has counted, once that is as wanted."""
     deadline = time.monotonic() + 2 * DEADLINE
     while True:
         server.signal(signal.SIGUSR1)
-        lines = [server.err.line()]
-        # The line of the ends is there once there were some; one has been, of `quietly`.
-        lines.append(server.err.line())
+        # Between them, and before, it may tell of single connections.
+        lines = [_line(server, " accepted, "), _line(server, "echokit: ended: ")]
         if wanted(lines):
             return lines
         assert time.monotonic() < deadline, lines
