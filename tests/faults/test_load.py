@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from statistics import quantiles
+from statistics import median
 from typing import Self
 
 import pytest
@@ -44,11 +44,21 @@ class _Bystander:
             self._failure = error
 
     def p99(self, seconds: float) -> float:
-        """Of the next so many seconds, the time that 99 of 100 rounds took at most."""
+        """As `p99_so_far`, of the next so many seconds."""
         self.took.clear()
         self._over.wait(seconds)
-        assert len(self.took) > 20 * seconds
-        return quantiles(list(self.took), n=100)[98]
+        return self.p99_so_far()
+
+    def p99_so_far(self) -> float:
+        """What 99 of 100 rounds took at most, in most of the hundreds.
+
+        What other processes of a busy machine hold up is in some of them; what the server does to
+        everybody would be in all.
+        """
+        took = list(self.took)
+        hundreds = [took[at : at + 100] for at in range(0, len(took) - 99, 100)]
+        assert hundreds, f"only {len(took)} rounds"
+        return median(sorted(hundred)[98] for hundred in hundreds)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -107,25 +117,25 @@ def _counted(server: Running, wanted: Callable[[list[str]], bool]) -> list[str]:
 def test_a_hundred_that_never_read_cost_little_memory_and_others_little_time(
     host: str, chunk_size: str
 ) -> None:
-    options = ("--chunk-size", chunk_size, "--send-timeout", "4s")
+    options = ("--chunk-size", chunk_size, "--send-timeout", "5s")
     with quietly(host, *options) as (server, port):
         with _Bystander(host, port, bytes(64)) as other:
-            alone = other.p99(1)
+            alone = other.p99(2)
             before = memory(server.process.pid)
             with _peers(host, port, 100) as peers:
                 _fill(peers)
                 stalled_at = time.monotonic()
                 grown = memory(server.process.pid) - before
-                beside = other.p99(1)
+                beside = other.p99(2)
                 later = memory(server.process.pid) - before
                 lines = _counted(server, lambda lines: "100 send-timeout" in lines[1])
                 took = time.monotonic() - stalled_at
         assert server.end(signal.SIGTERM).code == 0
     assert grown < 100 * (64 << 10)
     assert later < 100 * (64 << 10)
-    assert 2.5 < took < 7
+    assert 3.5 < took < 8
     assert " 102 connections accepted, 1 open;" in lines[0]
-    # Of a millisecond or less, five times is what other processes of this machine can cause.
+    # Where it is a millisecond, five times that is still what a busy machine does to anybody.
     assert beside < max(5 * alone, 0.02)
 
 
@@ -134,7 +144,7 @@ def test_five_hundred_that_trickle_are_gone_at_their_deadline_and_nobody_else(ho
     wire = b"\0\0\0\4echo"
     with quietly(host, *options) as (server, port):
         with _Bystander(host, port, wire) as other:
-            alone = other.p99(1)
+            alone = other.p99(2)
             # 450 send a byte of a prefix now and then, 50 say nothing at all.
             with _peers(host, port, 500) as peers:
                 began = time.monotonic()
@@ -150,7 +160,7 @@ def test_five_hundred_that_trickle_are_gone_at_their_deadline_and_nobody_else(ho
                 for sock in silent:
                     assert sock.recv(1) == b""
                 assert 3.9 < time.monotonic() - began < 5.5
-                beside = quantiles(list(other.took), n=100)[98]
+                beside = other.p99_so_far()
             lines = _counted(server, lambda lines: " 1 open;" in lines[0])
         assert server.end(signal.SIGTERM).code == 0
     assert lines[1] == "echokit: ended: 450 message-timeout, 50 idle, 1 clean"
