@@ -18,13 +18,13 @@ LIMITS = (
     " SEND_TIMEOUT MAX_LIFETIME ALLOW DENY"
 )
 COMMANDS = {
-    "serve": f"{SHARED} OUTPUT BACKLOG {LIMITS}",
+    "serve": f"{SHARED} OUTPUT BACKLOG WORKERS {LIMITS}",
     "send": f"{SHARED} OUTPUT CONNECT_TIMEOUT TIMEOUT",
     "demo": "",
     "framings": "",
     "config": "",
     "config check": "",
-    "config show": f"{SHARED} BACKLOG {LIMITS} CONNECT_TIMEOUT TIMEOUT",
+    "config show": f"{SHARED} BACKLOG WORKERS {LIMITS} CONNECT_TIMEOUT TIMEOUT",
     "config schema": "",
     "": "DEBUG",
 }

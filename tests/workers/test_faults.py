@@ -115,6 +115,7 @@ def test_a_killed_worker_costs_what_it_held_and_another_takes_its_place(host: st
     assert events[-1]["ended"]["cut"] == len(lost)
 
 
+@pytest.mark.slow
 def test_connections_that_wait_while_a_worker_dies_are_served_by_the_next(host: str) -> None:
     with Group(host, 2, quiet=True) as group, contextlib.ExitStack() as stack:
         # Stopped, they accept nothing: everything waits in their queues.
@@ -134,6 +135,7 @@ def test_connections_that_wait_while_a_worker_dies_are_served_by_the_next(host: 
         assert group.end(signal.SIGTERM)[0].code == 0
 
 
+@pytest.mark.slow
 def test_a_worker_is_killed_in_a_storm_of_connections(host: str) -> None:
     with (
         Group(host, 4, "--chunk-size", "64k", quiet=True) as group,
@@ -201,7 +203,7 @@ def test_a_parent_that_was_told_to_ignore_its_children_hears_of_them_all_the_sam
         (b"exit", "ended with code 7"),
         (b"leave", "ended with code 1"),
         (b"hang up", "was ended by SIGKILL"),
-        (b"leave a child", "ended with code 7"),
+        pytest.param(b"leave a child", "ended with code 7", marks=pytest.mark.slow),
     ],
 )
 def test_a_worker_that_a_plugin_ends_is_replaced(message: bytes, how: str, tmp_path: Path) -> None:
@@ -239,6 +241,7 @@ class Odd(Delimited):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "how"),
     [
@@ -272,6 +275,7 @@ def test_workers_that_cannot_start_end_the_server_with_the_cause(
     )
 
 
+@pytest.mark.slow
 def test_workers_that_were_killed_young_long_ago_do_not_count() -> None:
     with Group(HOST, 2, quiet=True) as group:
         # Four times two would be too many, were there not a while in between.
@@ -356,6 +360,7 @@ def test_processes_that_were_stopped_together_go_on_together() -> None:
 # The parent is killed.
 
 
+@pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed_and_the_port_is_free(host: str) -> None:
     with Group(host, 2, quiet=True) as group, contextlib.ExitStack() as stack:
         held = [stack.enter_context(_served(host, group.port)) for _ in range(10)]

@@ -133,6 +133,7 @@ def test_a_signal_to_every_process_at_once_lets_clients_finish(number: signal.Si
         assert group.end()[0].code == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_lets_clients_finish_and_the_second_one_cuts() -> None:
     options = ("--chunk-size", "64k", "--drain-timeout", "1m")
     keyboard, terminal = pty.openpty()
@@ -197,6 +198,7 @@ def test_a_worker_that_dies_while_it_finishes_costs_its_clients_only() -> None:
     assert (done.code, done.told) == (1, [])
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_stop_is_ended_and_the_others_finish() -> None:
     with Group(HOST, 2, "--drain-timeout", "200ms") as group, _served(HOST, group.port) as sock:
         worker = who_serves([sock], group.workers)[sock]
