@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from tests.cli.processes import Running, start
 from tests.conftest import AVAILABLE
 from tests.workers.exchange import Clients, Seen
 from tests.workers.group import Group, install_framing
-from tests.workers.proc import eventually, is_gone, sockets, state, who_serves
+from tests.workers.proc import descriptors, eventually, is_gone, sockets, state, who_serves
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are Linux's")
 
@@ -190,6 +191,26 @@ def test_a_parent_that_was_told_to_ignore_its_children_hears_of_them_all_the_sam
         killed = group.workers[0]
         os.kill(killed, signal.SIGKILL)
         assert "was ended by SIGKILL" in group.event("warning")["message"]
+        group.complete(without=[killed])
+        assert group.end(signal.SIGTERM)[0].code == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_started_is_tried_again() -> None:
+    with Group(HOST, 2) as group:
+        killed = group.workers[0]
+        before = resource.prlimit(group.pid, resource.RLIMIT_NOFILE)
+        # The channel that it gives back, and not one more: a new one has two ends.
+        few = max(descriptors(group.pid)) + 1
+        resource.prlimit(group.pid, resource.RLIMIT_NOFILE, (few, before[1]))
+        os.kill(killed, signal.SIGKILL)
+        assert "was ended by SIGKILL" in group.event("warning")["message"]
+        for _ in range(2):
+            assert group.event("warning")["message"] == (
+                "cannot start worker 1: too many open files;"
+                " what comes to it waits, and it is tried again"
+            )
+        resource.prlimit(group.pid, resource.RLIMIT_NOFILE, before)
         group.complete(without=[killed])
         assert group.end(signal.SIGTERM)[0].code == 0
 
