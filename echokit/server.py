@@ -84,14 +84,18 @@ class EchoServer:
         if limits.max_message is not None:
             self._framing = self._framing.limited(limits.max_message)
         self._observer = observer if observer is not None else Observer()
-        # Telling of every message costs something even if nobody listens: None if nobody does.
+        # Telling of every message costs something even if nobody listens: None if nobody does. Then
+        # connections echo by themselves, unless a subclass has another mind.
         overridden = type(self._observer).received is not Observer.received
         self._tell_received = self._observer.received if overridden else None
+        plain = type(self).message_received is EchoServer.message_received
+        self._echo = plain and not overridden
         self._segmentation = segmentation
         self._limits = limits
         self._most = limits.max_connections or room_for_connections()
         self._admission = _admission(limits)
-        self._connections: set[Connection] = set()
+        # A dict for its keys: it takes a third of the memory of a set.
+        self._connections: dict[Connection, None] = {}
         # Of those that have ended; what is open counts for itself.
         self._counted = Counters()
         self._backlog = backlog
@@ -216,8 +220,9 @@ class EchoServer:
     def _open(self, sock: socket.socket, peer: Address) -> None:
         """Begin to serve a client, if it may be served."""
         if self._admission is not None and (refusal := self._admission.enter(peer)) is not None:
+            self._counted.refused[refusal] += 1
             sock.close()
-            self._refuse(peer, refusal)
+            self._tell_refusal(peer, refusal)
             return
         self._counted.accepted += 1
         try:
@@ -228,6 +233,7 @@ class EchoServer:
                 self._framing,
                 self._chunk_size,
                 self,
+                echo=self._echo,
                 segmentation=self._segmentation,
                 number=self._counted.accepted,
             )
@@ -236,11 +242,10 @@ class EchoServer:
             self._observer.accepted(peer)
             self._forget(peer, End(Ending.ERROR, error, 0, 0, 0))
         else:
-            self._connections.add(connection)
+            self._connections[connection] = None
             self._observer.accepted(peer)
 
-    def _refuse(self, peer: Address, refusal: Refusal) -> None:
-        self._counted.refused[refusal] += 1
+    def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
         left_out = self._left_out(refusal.value)
         if left_out is not None:
             self._observer.refused(peer, refusal, left_out)
@@ -304,7 +309,7 @@ class EchoServer:
 
     def connection_ended(self, connection: Connection, end: End) -> None:
         """Forget it, and let in one that waits."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if self._acceptor.paused and self._drain is None and self._room() > 0:
             self._acceptor.resume()
         self._forget(connection.peer, end)

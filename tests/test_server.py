@@ -316,7 +316,7 @@ def test_a_half_closed_client_that_stays_is_sent_the_rest_and_let_go(
         sock.shutdown(socket.SHUT_WR)
         # It has not read anything yet, and does not close.
         end = recorder.wait_for_end()
-        assert server._connections == set()
+        assert not server._connections
         assert _read_to_end(sock) == b"the rest"
     assert end == End(Ending.CLEAN, None, 8, 8, 1)
 
@@ -358,7 +358,7 @@ def test_a_reset_amid_an_echo_is_counted_and_the_server_goes_on(
         end = recorder.wait_for_end()
         assert end.ending is Ending.RESET
         assert isinstance(end.error, OSError)
-        assert server._connections == set()
+        assert not server._connections
         with clients.connect(server.addresses[0]) as other:
             assert _echoes(other)
 
@@ -1013,7 +1013,7 @@ def test_an_observer_that_raises_ends_the_serving_with_its_error_and_leaks_nothi
                 sock.close()
             assert bystander.recv(1) == b""
         assert isinstance(result.exception(PATIENCE), _BoomError)
-    assert server._connections == set()
+    assert not server._connections
 
 
 def test_what_an_observer_raised_comes_out_of_the_with_block(host: str, clients: _Clients) -> None:

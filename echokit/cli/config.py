@@ -90,6 +90,8 @@ def show(
 
     What it prints is a config file, too.
     """
+    from echokit.observe.escape import printable
+
     with errors_in_json(ctx):
         settings, origins = effective_with_origins(ctx, None)
     found = list(_leaves(settings, ()))
@@ -106,7 +108,7 @@ def show(
             section = tuple(key[:-1])
             print(f"{'  ' * (len(section) - 1)}{section[-1]}:")
         line = f"{'  ' * len(section)}{key[-1]}: {written}"
-        print(f"{line:<34}  # {origins.get(key, 'default')}")
+        print(f"{line:<34}  # {printable(origins.get(key, 'default'))}")
 
 
 @app.command()

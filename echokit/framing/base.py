@@ -38,6 +38,9 @@ class Decoder(Protocol):
             FramingError: The stream breaks the framing. From here on always.
         """
 
+    # A decoder whose framing encodes each message as just the bytes that it was decoded from may
+    # also have `next_frames`, as LengthPrefixed's has: then an echo need not look at each message.
+
     def receive_eof(self) -> None:
         """Note the end of the stream, after the last message has been taken.
 

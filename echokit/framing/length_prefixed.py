@@ -38,7 +38,7 @@ _HEADERS = {
 class LengthPrefixedDecoder:
     """One connection's incoming half."""
 
-    __slots__ = ("_body", "_data", "_error", "_header", "_limit", "_missing", "_position")
+    __slots__ = ("_body", "_data", "_error", "_header", "_kept", "_limit", "_missing", "_position")
 
     def __init__(self, header: struct.Struct, limit: int) -> None:
         self._header = header
@@ -46,9 +46,11 @@ class LengthPrefixedDecoder:
         # What was fed last, and how much of it has been taken.
         self._data = b""
         self._position = 0
-        # A message cut by the chunk's end: what there is of it, and how many bytes it lacks.
+        # A message cut by the chunk's end: what there is of it, how many bytes it lacks, and how
+        # many of its header stand before it there.
         self._body: io.BytesIO | None = None
         self._missing = 0
+        self._kept = 0
         self._error: FramingError | None = None
 
     def receive_data(self, data: bytes) -> None:
@@ -74,34 +76,77 @@ class LengthPrefixedDecoder:
             raise self._error
         if self._body is not None:
             return self._finish_body()
-        data = self._data
+        begin = self._position
+        start = begin + self._header.size
+        end = self._end_of_message()
+        if end is None:
+            return None
+        if end <= len(self._data):
+            self._position = end
+            return self._data[start:end]
+        self._begin_body(start, end, kept=0)
+        return None
+
+    def next_frames(self) -> tuple[bytes, int] | None:
+        """As many whole messages as there are, as they stand on the wire, and their number.
+
+        None where more bytes are needed. It may be used in place of `next_message`.
+
+        Raises:
+            MessageTooLarge: The length is over the limit.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._body is not None:
+            frame = self._finish_body()
+            return None if frame is None else (frame, 1)
+        data, begin = self._data, self._position
+        unpack, header, limit = self._header.unpack_from, self._header.size, self._limit
+        end, last, count = begin, len(data) - header, 0
+        while end <= last:
+            (length,) = unpack(data, end)
+            following = end + header + length
+            if length > limit or following > len(data):
+                break
+            end = following
+            count += 1
+        if count:
+            self._position = end
+            return data[begin:end], count
+        following = self._end_of_message()
+        if following is not None:
+            self._begin_body(begin, following, kept=header)
+        return None
+
+    def _end_of_message(self) -> int | None:
+        """Where the next message ends, in the chunk or behind it; None if its header is cut."""
         start = self._position + self._header.size
-        if start > len(data):
+        if start > len(self._data):
             # Keep what there is of a header, and not the whole chunk that it came in.
-            self._data = data[self._position :]
+            self._data = self._data[self._position :]
             self._position = 0
             return None
-        length: int = self._header.unpack_from(data, self._position)[0]
+        length: int = self._header.unpack_from(self._data, self._position)[0]
         if length > self._limit:
             self._data = b""
             self._error = MessageTooLarge(length, self._limit)
             raise self._error
-        end = start + length
-        if end <= len(data):
-            self._position = end
-            return data[start:end]
+        return start + length
+
+    def _begin_body(self, start: int, end: int, *, kept: int) -> None:
+        """Take the chunk from `start` on as the beginning of a message that goes on to `end`."""
         self._body = io.BytesIO()
-        self._body.write(data[start:])
-        self._missing = end - len(data)
+        self._body.write(memoryview(self._data)[start:])
+        self._missing = end - len(self._data)
+        self._kept = kept
         self._data = b""
         self._position = 0
-        return None
 
     def _finish_body(self) -> bytes | None:
         """The message whose body was cut, if what has been fed since completes it."""
         if self._body is None or self._missing > len(self._data):
             return None
-        self._body.write(self._data[: self._missing])
+        self._body.write(memoryview(self._data)[: self._missing])
         self._position = self._missing
         message = self._body.getvalue()
         self._body = None
@@ -117,7 +162,7 @@ class LengthPrefixedDecoder:
         if self._error is not None:
             raise self._error
         if self._body is not None:
-            received = self._body.tell()
+            received = self._body.tell() - self._kept
             self._error = IncompleteMessage(received, received + self._missing)
         elif self._position < len(self._data):
             self._error = IncompleteMessage(len(self._data) - self._position, self._header.size)

@@ -21,6 +21,7 @@ EVERY_ADDRESS = "*"
 
 _FAMILY_NAMES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 _LABEL = re.compile(r"[^\s.\[\]:/%@\\#?\x00-\x20\x7f\ud800-\udfff]{1,63}")
+_INTERFACE = re.compile(r"[^\s\[\]:/%]+")
 _NO_SUCH_ADDRESS = tuple(
     getattr(socket, name)
     for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")
@@ -98,14 +99,25 @@ def host_problem(host: str) -> str | None:
         return None
     if ":" in host:
         return _ipv6_problem(host)
-    labels = host.removesuffix(".").split(".")
+    neither = f"{host!r} is neither a host name nor an IPv4 or IPv6 address"
+    if len(host) > 253:  # noqa: PLR2004 - RFC 1035 section 2.3.4
+        return neither
+    last = _as_looked_up(host).removesuffix(".").rpartition(".")[2]
     # inet_aton() would read 127.1, 1, 0177.0.0.1 and 0x7f.1 as addresses, each in its own way.
-    if re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]*", labels[-1], re.ASCII):
+    if re.fullmatch(r"[0-9]+|0[xX][0-9a-fA-F]*", last, re.ASCII):
         return _ipv4_problem(host)
+    labels = host.removesuffix(".").split(".")
     labelled = host.isprintable() and all(_LABEL.fullmatch(label) for label in labels)
-    if len(host) > 253 or not labelled:  # noqa: PLR2004 - RFC 1035 section 2.3.4
-        return f"{host!r} is neither a host name nor an IPv4 or IPv6 address"
-    return None
+    return None if labelled else neither
+
+
+def _as_looked_up(host: str) -> str:
+    """`host` as getaddrinfo() is given it: IDNA makes full-width digits and dots plain ones."""
+    try:
+        return host if host.isascii() else host.encode("idna").decode("ascii")
+    except UnicodeError:
+        # It will not be looked up at all.
+        return host
 
 
 def _ipv6_problem(host: str) -> str | None:
@@ -113,7 +125,10 @@ def _ipv6_problem(host: str) -> str | None:
         literal = ipaddress.IPv6Address(host)
     except ValueError:
         return f"{host!r} is no IPv6 address"
-    if literal.is_link_local and literal.scope_id is None:
+    scope = literal.scope_id
+    if scope is not None and not (scope.isprintable() and _INTERFACE.fullmatch(scope)):
+        return f"{host!r} is no IPv6 address: {scope!r} can be no interface"
+    if literal.is_link_local and scope is None:
         return f"the link-local address {host!r} needs its interface: {host}%eth0"
     return None
 
@@ -141,8 +156,8 @@ def resolve(
         port: 0 to 65535.
         family: AF_INET or AF_INET6 to have only those.
         passive: The addresses are to be listened on.
-        timeout: The longest wait for the resolver, in seconds; it cannot be interrupted, so what
-            it does after that goes on in a daemon thread.
+        timeout: The longest wait for the resolver, in seconds; None is as long as it takes. It
+            cannot be interrupted, so what it does after the wait goes on in a daemon thread.
 
     Raises:
         ResolveError: There is no address (of that family).
@@ -193,7 +208,7 @@ def _getaddrinfo(
         )
         return [Address(entry[0], entry[4]) for entry in found]
 
-    if node is None or timeout is None:
+    if node is None:
         return look_up()
     try:
         return look_up(socket.AI_NUMERICHOST)
@@ -207,6 +222,7 @@ def _getaddrinfo(
         except Exception as error:  # noqa: BLE001 - raised in the waiting thread
             outcome.append(error)
 
+    # Unlike the resolver, the wait for a thread can be interrupted by a signal.
     thread = threading.Thread(target=in_thread, name="echokit-resolver", daemon=True)
     thread.start()
     thread.join(timeout)

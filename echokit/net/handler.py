@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from echokit.errors import EchokitError, FramingError, IncompleteMessage, MessageTooLarge
+from echokit.errors import EchokitError, FramingError, IncompleteMessage, MessageTooLarge, reason
 
 if TYPE_CHECKING:
     from echokit.net.connection import Connection
@@ -50,8 +50,12 @@ class End:
     @property
     def why(self) -> str | None:
         """What was wrong, in words; of an error that is not echokit's or the system's, its kind."""
-        if self.error is None or isinstance(self.error, EchokitError | OSError):
-            return None if self.error is None else str(self.error)
+        if self.error is None:
+            return None
+        if self.ending is Ending.RESET and isinstance(self.error, OSError):
+            return reason(self.error)
+        if isinstance(self.error, EchokitError | OSError):
+            return str(self.error)
         return f"{type(self.error).__name__}: {self.error}"
 
 

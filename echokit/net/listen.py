@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from echokit.errors import ListenError
 from echokit.net.address import Address, resolve
@@ -16,6 +18,8 @@ _LACKING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 # With port 0 the number that the first address got can be taken on the next one. Each try takes
 # the next number, so a host would have to be full of one family's ports for all to fail.
 _TRIES = 1000
+# Linux: the IPv6 addresses of all interfaces, a line each.
+_IPV6_ADDRESSES = Path("/proc/net/if_inet6")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Listeners:
 
     Attributes:
         sockets: One a bound address, non-blocking.
-        skipped: The addresses whose family the host lacks.
+        skipped: The addresses whose family the host lacks, or has switched off.
     """
 
     sockets: list[socket.socket]
@@ -99,7 +103,8 @@ def bind_listeners(
     """Listen on every address of `host`, all on one port; 0 is a free one.
 
     IPv6 sockets take IPv6 alone (IPV6_V6ONLY, RFC 3493 section 5.3), whatever the system's
-    default. An address whose family the host lacks is skipped, unless none is left.
+    default. An address whose family the host lacks, or has switched off, is skipped, unless none
+    is left.
 
     Args:
         host: A name or literal; empty or `*` is every address.
@@ -193,6 +198,8 @@ def _none_left(skipped: Sequence[ListenError]) -> ListenError:
 def _listen(
     address: Address, backlog: int, options: SocketOptions, *, shared: bool = False
 ) -> socket.socket:
+    if address.family == socket.AF_INET6 and address.is_every and _ipv6_is_off():
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # A server that was just ended leaves connections in TIME_WAIT; they are no reason to
@@ -214,6 +221,18 @@ def _listen(
         sock.close()
         raise
     return sock
+
+
+def _ipv6_is_off() -> bool:
+    """Whether no interface has an IPv6 address, as where disable_ipv6 is set (Linux).
+
+    Then bind("::") succeeds all the same, and nobody can ever connect.
+    """
+    try:
+        return not _IPV6_ADDRESSES.read_bytes()
+    except OSError:
+        # Another system, or a kernel without IPv6, whose socket() says so.
+        return False
 
 
 def loopback_families() -> list[tuple[socket.AddressFamily, str]]:

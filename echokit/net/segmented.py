@@ -26,13 +26,14 @@ def open_connection(
     handler: Handler,
     *,
     full_duplex: bool = False,
+    echo: bool = False,
     segmentation: Segmentation | None = None,
     number: int = 0,
 ) -> Connection:
     """A connection that sends as `segmentation` has it; `number` tells it from others."""
     if segmentation is None:
         return Connection(
-            reactor, sock, peer, framing, chunk_size, handler, full_duplex=full_duplex
+            reactor, sock, peer, framing, chunk_size, handler, full_duplex=full_duplex, echo=echo
         )
     kind = _Joined if segmentation.how == JOINED else _Cut
     segments = Segments(segmentation, number)

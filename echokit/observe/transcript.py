@@ -1,5 +1,6 @@
 """The exercise's transcript: one line an event, in the words that it gave."""
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -59,8 +60,11 @@ class Diagnostics(Observer):
             self._complain(with_left_out(text, limit.take_left_out()))
 
     def _complain(self, text: str) -> None:
-        self._err.write(f"echokit: {printable(text)}\n")
-        self._err.flush()
+        # What cannot be told is lost: a full disk or a closed pipe under stderr must not let a
+        # stranger's bad frame end the serving.
+        with contextlib.suppress(OSError):
+            self._err.write(f"echokit: {printable(text)}\n")
+            self._err.flush()
 
 
 class Transcript(Diagnostics):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from echokit.errors import IncompleteMessage, MessageTooLarge
 from echokit.framing.length_prefixed import LengthPrefixed
-from tests.framing.decoding import decoded, drained, failure, pieces
+from tests.framing.decoding import cuts, decoded, drained, failure, pieces
 
 Order = Literal["big", "little"]
 Prefix = Literal[1, 2, 4, 8]
@@ -231,3 +231,55 @@ def test_options_of_another_type_or_out_of_range_are_refused(options: dict[str, 
     with pytest.raises(ValidationError) as caught:
         LengthPrefixed.model_validate(options)
     assert {problem["loc"] for problem in caught.value.errors()} >= {tuple(options)}
+
+
+# Whole messages as they stand on the wire, for an echo.
+
+
+def _frames(wire: list[bytes], framing: LengthPrefixed) -> tuple[bytes, int, str | None]:
+    """What `next_frames` makes of a stream: the frames joined, how many, and how it ended."""
+    decoder = framing.decoder()
+    whole, total = b"", 0
+    try:
+        for piece in wire:
+            decoder.receive_data(piece)
+            while (found := decoder.next_frames()) is not None:
+                frames, count = found
+                assert count
+                whole += frames
+                total += count
+        decoder.receive_eof()
+    except (MessageTooLarge, IncompleteMessage) as error:
+        return whole, total, repr(error)
+    return whole, total, None
+
+
+@every_prefix
+@every_order
+@settings(max_examples=60)
+@given(
+    messages=st.lists(st.binary(max_size=40), max_size=8), rest=st.binary(max_size=12), places=cuts
+)
+def test_frames_are_the_wire_of_the_messages_however_it_is_cut(
+    prefix_bytes: Prefix, byte_order: Order, messages: list[bytes], rest: bytes, places: list[int]
+) -> None:
+    framing = LengthPrefixed(prefix_bytes=prefix_bytes, byte_order=byte_order, max_message=40)
+    cut = pieces(b"".join(map(framing.encode, messages)) + rest, places)
+    expected, error = decoded(framing.decoder(), cut)
+    whole, total, ended = _frames(cut, framing)
+    assert whole == b"".join(map(framing.encode, expected))
+    assert total == len(expected)
+    assert ended == (None if error is None else repr(error))
+
+
+def test_frames_and_messages_may_be_taken_in_turn() -> None:
+    framing = LengthPrefixed(prefix_bytes=1)
+    decoder = framing.decoder()
+    decoder.receive_data(b"\1a\1b\3c")
+    assert decoder.next_message() == b"a"
+    assert decoder.next_frames() == (b"\1b", 1)
+    assert decoder.next_frames() is None
+    decoder.receive_data(b"cc\1d\1e")
+    assert decoder.next_frames() == (b"\3ccc", 1)
+    assert decoder.next_frames() == (b"\1d\1e", 2)
+    assert decoder.next_message() is None

@@ -137,7 +137,8 @@ def test_any_text_is_an_endpoint_that_can_be_written_again_or_a_value_error(text
 @pytest.mark.parametrize(
     "host",
     ["", "*", "localhost", "a.b", "a-b.c", "example.org.", "127.0.0.1", "::1", "::", "fe80::1%lo",
-     "::ffff:1.2.3.4", "x" * 63, "bücher.example", "3com.example"],
+     "fe80::1%eth0.100", "fe80::1%2", "::ffff:1.2.3.4", "x" * 63, "bücher.example", "3com.example",
+     "x\uff11.example"],
 )  # fmt: skip
 def test_a_name_or_literal_has_no_problem(host: str) -> None:
     assert host_problem(host) is None
@@ -163,6 +164,18 @@ def test_a_name_or_literal_has_no_problem(host: str) -> None:
         # The system reads hexadecimal numbers as addresses too: 127.0.0.1.
         ("0x7f.1", ""),
         ("0x7f000001", ""),
+        # IDNA makes full-width, circled and other such digits, and dots, plain ones.
+        ("\uff11\uff12\uff17.\uff11", "no IPv4 address"),
+        ("127。1", "no IPv4 address"),
+        ("①", "no IPv4 address"),
+        ("0\uff587f.1", "no IPv4 address"),
+        ("\uff11\uff12\uff17.\uff10.\uff10.\uff11", "no IPv4 address"),
+        ("fe80::1%eth0\n", "can be no interface"),
+        ("fe80::1%\x1b]0;x\x07", "can be no interface"),
+        ("::1%a b", "can be no interface"),
+        ("::1%a[b", "can be no interface"),
+        ("::1%\u202e", "can be no interface"),
+        ("::1%\udcff", "can be no interface"),
         ("a..b", "neither a host name"),
         (".a", "neither a host name"),
         ("x" * 64, "neither a host name"),

@@ -15,7 +15,7 @@ from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
-from echokit.net import connection as connections
+from echokit.net import stream as streams
 from echokit.net.address import Address
 from echokit.net.connection import Connection
 from echokit.net.handler import End, Ending
@@ -482,7 +482,7 @@ def test_unread_input_does_not_destroy_what_was_sent_before(stage: _Stage) -> No
 def test_a_peer_that_never_ends_is_left_after_a_while(
     stage: _Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "LINGER_SECONDS", 0.1)
     connection = stage.connection()
     began = time.monotonic()
     connection.finish()
@@ -501,7 +501,7 @@ def test_a_peer_that_sends_on_and_on_is_left_after_so_many_bytes(stage: _Stage) 
             sent += stage.peer.send(b"x" * 4096)
         stage.turn(1)
         assert sent < 1 << 20
-    assert sent > connections.LINGER_BYTES
+    assert sent > streams.LINGER_BYTES
 
 
 def test_a_bad_frame_ends_it_after_what_was_owed_before(stage: _Stage) -> None:
@@ -644,3 +644,76 @@ def test_half_closing_after_a_reset_ends_it(stage: _Stage) -> None:
     assert end.ending is Ending.RESET
     assert isinstance(end.error, OSError)
     assert end.error.errno in (errno.ENOTCONN, errno.EPIPE)
+
+
+# Echoing by itself.
+
+
+@pytest.mark.parametrize("framing", [Raw(), LengthPrefixed()], ids=lambda f: f.type)
+@every_chunk_size
+@pytest.mark.parametrize("piece", [1, 5, 4096])
+def test_an_echo_sends_all_of_it_back_and_counts_it_without_telling_the_handler(
+    stage: _Stage, framing: Framing, chunk_size: int, piece: int
+) -> None:
+    messages = [b"", b"hello", b"x" * 300, b"y" * 5000][framing.transparent :]
+    wire = b"".join(map(framing.encode, messages))
+    connection = stage.connection(framing, chunk_size, echo=True)
+    back = b""
+    for at in range(0, len(wire), piece):
+        stage.peer.sendall(wire[at : at + piece])
+        stage.turn(2)
+        back += stage.read_available()
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert back + stage.read_to_end() == wire
+    assert stage.handler.messages == []
+    assert (connection.bytes_in, connection.bytes_out) == (len(wire), len(wire))
+    if not framing.transparent:
+        assert connection.messages == len(messages)
+    assert stage.end.ending is Ending.CLEAN
+
+
+def test_an_echo_asks_for_little_until_more_comes(stage: _Stage) -> None:
+    stage.connection(chunk_size=65536, echo=True)
+    stage.peer.sendall(b"x" * 64)
+    stage.turn()
+    (small,) = stage.sock.reads
+    assert small < 512
+    stage.peer.sendall(b"y" * 4000)
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == b"x" * 64 + b"y" * 4000
+    assert stage.sock.reads == {small, 65536}
+
+
+def test_an_echo_of_a_bad_frame_still_owes_what_came_before(stage: _Stage) -> None:
+    framing = LengthPrefixed(max_message=9)
+    stage.connection(framing, echo=True)
+    whole = framing.encode(b"one") + framing.encode(b"two")
+    stage.peer.sendall(whole + b"\xff\xff\xff\xff")
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == whole
+    assert stage.end.ending is Ending.TOO_LARGE
+    assert stage.end.messages == 2
+
+
+@pytest.mark.parametrize("framing", [Raw(), LengthPrefixed()], ids=lambda f: f.type)
+def test_an_echo_does_not_read_on_from_a_peer_that_does_not_read(
+    stage: _Stage, framing: Framing
+) -> None:
+    connection = stage.connection(framing, 4096, echo=True)
+    # Frames that one chunk has many of: a message alone would have to come whole first.
+    wire = framing.encode(_noise(512)) * 2048
+    sent = 0
+    while not connection.sending:
+        with contextlib.suppress(BlockingIOError):
+            sent += stage.peer.send(wire[sent:])
+        stage.turn(1)
+    read = connection.bytes_in
+    stage.turn(50)
+    assert connection.bytes_in == read < len(wire)
+    back = bytearray()
+    while len(back) < len(wire):
+        back += stage.read_available()
+        with contextlib.suppress(BlockingIOError):
+            sent += stage.peer.send(wire[sent:])
+        stage.turn(1)
+    assert back == wire

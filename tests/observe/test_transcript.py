@@ -1,6 +1,8 @@
 """The transcript's words, event by event."""
 
+import errno
 import io
+import os
 import socket
 from collections.abc import Callable
 
@@ -80,6 +82,7 @@ def test_a_clients_life_in_the_exercises_words() -> None:
     ("ending", "error", "words"),
     [
         (Ending.RESET, ConnectionResetError("reset"), "was reset"),
+        (Ending.RESET, TimeoutError(110, "Connection timed out"), "was lost: connection timed out"),
         (Ending.TRUNCATED, IncompleteMessage(3, 5), "closed: stream ended inside a message, "
          "after 3 of 5 bytes"),
         (Ending.TOO_LARGE, MessageTooLarge(9, 5), "closed: message of 9 bytes is over the limit "
@@ -172,3 +175,23 @@ def test_without_being_told_where_it_speaks_on_stdout_and_stderr(
     transcript.waiting()
     transcript.warned("careful")
     assert capsys.readouterr() == ("waiting for a connection\n", "echokit: careful\n")
+
+
+class _Full(io.StringIO):
+    """A stream on a full disk."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_stderr_that_takes_nothing_is_no_reason_to_end() -> None:
+    out = io.StringIO()
+    transcript = Transcript(out, _Full())
+    transcript.warned("lost")
+    transcript.waiting()
+    assert out.getvalue() == "waiting for a connection\n"
+
+
+def test_an_out_that_takes_nothing_ends_the_run() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        Transcript(_Full(), io.StringIO()).waiting()
