@@ -14,9 +14,6 @@ from benchmarks.peers import Peer, Server, ServerFailedError, start
 
 __all__ = ["Results", "Sample", "measure", "raise_descriptor_limit", "rotated", "unfit"]
 
-# Descriptors that a server needs beside its connections.
-_SPARE = 100
-
 
 @dataclass(frozen=True)
 class Sample:
@@ -36,11 +33,17 @@ class Results:
 
     Attributes:
         samples: In the order in which they were taken.
-        skipped: What was not measured, and why.
+        missing: Servers that cannot be had here, and why.
+        skipped: For each reason, the servers and cases that were not measured because of it.
     """
 
     samples: list[Sample] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+
+    def skip(self, what: str, why: str) -> None:
+        """Note what is not measured."""
+        self.skipped.setdefault(why, []).append(what)
 
     @property
     def failed(self) -> bool:
@@ -66,11 +69,9 @@ def raise_descriptor_limit() -> int:
     return hard
 
 
-def unfit(case: Case, descriptors: int) -> str | None:
+def unfit(case: Case) -> str | None:
     """Why `case` cannot be measured on this machine; None if it can."""
     load = case.load
-    if load.connections + load.idle + _SPARE > descriptors:
-        return f"needs {load.connections + load.idle} descriptors; the limit is {descriptors}"
     # In the kernel's buffers on both ways, and in a server that takes all that it can get.
     needed = 3 * load.size * load.connections * load.in_flight
     available = _available_bytes()
@@ -127,12 +128,13 @@ def _sample(case: Case, bench: Bench, server: Server) -> dict[str, float]:
         return case.sample(bench, server)
     except LoadFailedError as error:
         # Where the server has died, that is what the generator met.
-        raise LoadFailedError(server.end or str(error)) from error
+        words = [str(error), server.end()]
+        raise LoadFailedError("; ".join(filter(None, words))) from error
 
 
 def _out(case: Case, family: str, peer: Peer, results: Results) -> bool:
     """Whether `peer` is not there, or has failed in this case."""
-    return peer.name in results.skipped or any(
+    return peer.name in results.missing or any(
         sample.failure is not None
         and (sample.case, sample.family, sample.peer) == (case.name, family, peer.name)
         for sample in results.samples
@@ -145,6 +147,6 @@ def _noted(case: Case, family: str, peer: Peer, number: int, results: Results) -
     try:
         yield
     except UnavailableError as error:
-        results.skipped[peer.name] = str(error)
+        results.missing[peer.name] = str(error)
     except (ServerFailedError, LoadFailedError) as error:
         results.samples.append(Sample(case.name, family, peer.name, number, failure=str(error)))

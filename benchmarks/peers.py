@@ -26,9 +26,13 @@ RAW = "raw"
 LENGTH_PREFIXED = "length-prefixed"
 # What echokit and the C server ask of one read.
 CHUNK = "65536"
+# Descriptors that a server needs beside those of its connections.
+_SPARE = 100
 # How long a server may take to listen, and to end, in seconds.
 _PATIENCE = 20.0
 _GRACE = 3.0
+# How long one that has closed its connections may take until it is seen to have ended.
+_MOMENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Peer:
         command: Its argv for a framing and an address; UnavailableError where it cannot be had.
         framings: Those that it speaks.
         most_connections: How many are asked of it: few where each is a process of its own.
+        descriptors: How many it needs for each connection.
     """
 
     name: str
@@ -48,6 +53,16 @@ class Peer:
     command: Callable[[str, str], list[str]]
     framings: tuple[str, ...] = (RAW,)
     most_connections: int = 1_000_000
+    descriptors: int = 1
+
+    def unfit(self, connections: int, limit: int) -> str | None:
+        """Why it is not asked for so many connections, `limit` descriptors given; None if it is."""
+        if connections > self.most_connections:
+            return f"not for {connections:,} connections: each is a process of its own"
+        needed = connections * self.descriptors + _SPARE
+        if needed > limit:
+            return f"not for {connections:,} connections: needs {needed:,} descriptors of {limit:,}"
+        return None
 
 
 class ServerFailedError(Exception):
@@ -68,11 +83,13 @@ class Server:
         """Of the process that was started; it may have others."""
         return self.process.pid
 
-    @property
     def end(self) -> str | None:
-        """How it ended; None while it runs."""
-        code = self.process.poll()
-        return None if code is None else _ended(code, self._said)
+        """How it ended, now or in a moment; None if it goes on."""
+        try:
+            code = self.process.wait(_MOMENT)
+        except subprocess.TimeoutExpired:
+            return None
+        return _ended(code, self._said)
 
 
 def _ended(code: int, said: IO[bytes]) -> str:
@@ -197,7 +214,8 @@ PEERS = (
         _python("asyncio-readexactly"),
         (LENGTH_PREFIXED,),
     ),
-    Peer("go", "io.Copy in a goroutine for each connection, GOMAXPROCS=1", _go),
+    # Between two sockets io.Copy splices, through a pipe for each connection.
+    Peer("go", "io.Copy in a goroutine for each connection, GOMAXPROCS=1", _go, descriptors=3),
     Peer("socat-cat", "fork, EXEC:cat", _socat("EXEC:cat", "65536"), most_connections=50),
     # With larger blocks it can wait for ever for room in a pipe that only it would empty.
     Peer("socat-pipe", "fork, PIPE", _socat("PIPE", "4096"), most_connections=50),

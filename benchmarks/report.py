@@ -16,8 +16,8 @@ About = dict[str, dict[str, Any]]
 def as_text(results: Results, about: About) -> str:
     """For a terminal."""
     parts = [_facts(about, ""), *(_text(table) for table in tables(results))]
-    if results.skipped:
-        parts.append("\n".join(f"skipped: {what}: {why}" for what, why in results.skipped.items()))
+    if left_out := _left_out(results):
+        parts.append("\n".join(left_out))
     return "\n\n".join(parts)
 
 
@@ -30,7 +30,7 @@ def as_markdown(results: Results, about: About, command: str) -> str:
         " the server's processes had, all threads and children.",
         _facts(about, "- "),
         *(_markdown(table) for table in tables(results)),
-        *(f"Skipped: {what}: {why}" for what, why in results.skipped.items()),
+        *_left_out(results),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -40,11 +40,19 @@ def as_json(results: Results, about: About) -> str:
     document = {
         "schema": 1,
         **about,
+        "missing": results.missing,
         "skipped": results.skipped,
         "summary": summary(results),
         "samples": [asdict(sample) for sample in results.samples],
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def _left_out(results: Results) -> list[str]:
+    return [
+        *(f"Skipped: {peer}: {why}." for peer, why in results.missing.items()),
+        *(f"Skipped: {', '.join(whats)}: {why}." for why, whats in results.skipped.items()),
+    ]
 
 
 def _facts(about: About, bullet: str) -> str:

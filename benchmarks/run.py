@@ -1,7 +1,7 @@
 """A whole run: what is measured of whom, how long that takes, and doing it."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from benchmarks.build import UnavailableError
@@ -10,7 +10,7 @@ from benchmarks.generator import choose_generator
 from benchmarks.machine import describe, versions
 from benchmarks.measure import Results, measure, raise_descriptor_limit, unfit
 from benchmarks.options import asked
-from benchmarks.peers import LIMIT, Peer
+from benchmarks.peers import LIMIT, PEERS, Peer
 from benchmarks.processes import choose_cores
 from benchmarks.startup import STARTUPS, measure_startup
 from echokit.net.listen import loopback_families
@@ -49,15 +49,25 @@ class Run:
             raise UnavailableError("this host lacks the family on its loopback")
         self._cases = [case for case in CASES if asked(case.name, options.case)]
         self._startups = [case for case in STARTUPS if asked(case.name, options.case)]
-        for case in list(self._cases):
-            why = unfit(case, self._descriptors)
-            if why is not None:
-                self.results.skipped[case.name] = why
-                self._cases.remove(case)
+        self._peers: dict[str, list[Peer]] = {}
+        for case in self._cases:
+            self._peers[case.name] = list(self._taking_part(case, options.peer))
 
-    def _peers(self, case: Case) -> list[Peer]:
-        names = self._options.peer
-        return [peer for peer in case.peers if peer.name == LIMIT or asked(peer.name, names)]
+    def _taking_part(self, case: Case, names: Sequence[str] | None) -> Iterator[Peer]:
+        """The servers that `case` is measured with; why others are not goes to the results."""
+        why = unfit(case)
+        if why is not None:
+            self.results.skip(case.name, why)
+            return
+        for peer in PEERS:
+            if case.load.framing in peer.framings and (
+                peer.name == LIMIT or asked(peer.name, names)
+            ):
+                why = peer.unfit(case.open, self._descriptors)
+                if why is None:
+                    yield peer
+                else:
+                    self.results.skip(f"{peer.name} in {case.name}", why)
 
     def estimate(self) -> float:
         """How long it takes, about, in seconds."""
@@ -68,7 +78,7 @@ class Run:
             # A server takes a moment to start.
             starts = 0.3 * (times if case.fresh else 1)
             each = times * case.estimate(self._bench) + starts
-            total += len(self._families) * len(self._peers(case)) * each
+            total += len(self._families) * len(self._peers[case.name]) * each
         return total
 
     def about(self) -> dict[str, Any]:
@@ -91,7 +101,14 @@ class Run:
         for case in self._cases:
             for family, host in self._families:
                 measure(
-                    case, family, host, self._peers(case), rounds, self._bench, self.results, tell
+                    case,
+                    family,
+                    host,
+                    self._peers[case.name],
+                    rounds,
+                    self._bench,
+                    self.results,
+                    tell,
                 )
         for startup in self._startups:
             host = self._families[0][1]
