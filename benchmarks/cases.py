@@ -140,7 +140,7 @@ class Idle(Case):
 
     def estimate(self, bench: Bench) -> float:  # noqa: ARG002 - no window
         """Opening, three times."""
-        return 1.2
+        return 3.0
 
     def sample(self, bench: Bench, server: Server) -> Figures:
         """Memory for each connection, in bytes."""
