@@ -153,7 +153,7 @@ def objectives_table(verdicts: list[Verdict]) -> Table:
 def _in_unit(value: float | None, verdict: Verdict) -> str:
     if verdict.unit == "us":
         return time(value)
-    unit = {"%": "\N{NO-BREAK SPACE}%", "1": "", "1/s": "/s"}[verdict.unit]
+    unit = {"%": " %", "1": "", "1/s": "/s"}[verdict.unit]
     return NOTHING if value is None else f"{number(value)}{unit}"
 
 

@@ -27,8 +27,6 @@ FAMILY_TITLES: dict[FamilyName, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 # What stands where there is no number.
 NOTHING = "\N{EN DASH}"
-# No line ends between a number and its unit.
-_SPACE = "\N{NO-BREAK SPACE}"
 
 
 def number(value: float | None) -> str:
@@ -42,10 +40,12 @@ def time(microseconds: float | None) -> str:
     """A time with up to four digits and its unit."""
     if microseconds is None:
         return NOTHING
+    if microseconds >= 1e9:  # noqa: PLR2004 - from here on four digits would cut off seconds
+        return f"{microseconds / 1e6:,.0f} s"
     for size, unit in ((1e6, "s"), (1e3, "ms")):
         if microseconds >= size:
-            return f"{microseconds / size:.4g}{_SPACE}{unit}"
-    return f"{microseconds:.4g}{_SPACE}\N{MICRO SIGN}s"
+            return f"{microseconds / size:.4g} {unit}"
+    return f"{microseconds:.4g} \N{MICRO SIGN}s"
 
 
 def percent(part: float, whole: float) -> str:
@@ -53,7 +53,7 @@ def percent(part: float, whole: float) -> str:
     if not whole:
         return NOTHING
     text = f"{100 * part / whole:.3g}"
-    return f"{'under 100' if text == '100' and part < whole else text}{_SPACE}%"
+    return f"{'under 100' if text == '100' and part < whole else text} %"
 
 
 def ratio(first: float | None, second: float | None) -> str:
@@ -152,7 +152,8 @@ def spread_in_words(families: dict[FamilyName, FamilyResult]) -> str:
 def _most_often(figure: Figure) -> float:
     low, high, _ = max(spread(figure), key=lambda shared: shared[2])
     # In the middle of the fullest bin, as its axis goes; yet no time that was never measured.
-    return max(figure.min_us or 0.0, min((low * high) ** 0.5, figure.max_us or high))
+    middle = float(f"{(low * high) ** 0.5:.2g}")
+    return max(figure.min_us or 0.0, min(middle, figure.max_us or high))
 
 
 def slices_in_words(families: dict[FamilyName, FamilyResult]) -> str:
