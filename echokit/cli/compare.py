@@ -10,7 +10,7 @@ import typer
 from echokit.cli.ending import Ended, exit_code, lines
 
 if TYPE_CHECKING:
-    from echokit.load.compare import Change
+    from echokit.loadgen.compare import Change
 
 __all__ = ["compare", "merge"]
 
@@ -54,8 +54,8 @@ def compare(
 
 
 def _compared(before: Path, after: Path, tolerance: str) -> "list[Change]":
-    from echokit.load.compare import compare as compare_results
-    from echokit.load.result import load_result
+    from echokit.loadgen.compare import compare as compare_results
+    from echokit.loadgen.result import load_result
 
     share = _percent(tolerance)
     return compare_results(load_result(before), load_result(after), share)
@@ -103,9 +103,9 @@ def merge(
     Rates of runs that ran at the same time are added.
     """
     from echokit.cli.load_outputs import Outputs
-    from echokit.load.merge import check_histograms
-    from echokit.load.merge import merge as merge_results
-    from echokit.load.result import load_result
+    from echokit.loadgen.merge import check_histograms
+    from echokit.loadgen.merge import merge as merge_results
+    from echokit.loadgen.result import load_result
 
     found = [check_histograms(load_result(path), path) for path in runs]
     merged = merge_results(found)

@@ -23,8 +23,8 @@ from echokit.cli.options import (
 
 if TYPE_CHECKING:
     from echokit.cli.load_outputs import Outputs
-    from echokit.load.result import Result
-    from echokit.load.session import Session
+    from echokit.loadgen.result import Result
+    from echokit.loadgen.session import Session
 
 __all__ = ["EXAMPLES", "load"]
 
@@ -176,7 +176,7 @@ def load(
             raise
         except BaseException as error:
             if not outputs.written:
-                from echokit.load.session import unstarted
+                from echokit.loadgen.surroundings import unstarted
 
                 outputs.write(unstarted("; ".join(lines(error)), exit_code(error)))
             raise
@@ -188,7 +188,7 @@ def _run(ctx: typer.Context, outputs: "Outputs") -> "Result":
     """Do what the line asks for, and write what it came to, also after an error."""
     from echokit.cli.load_options import read_wish
     from echokit.cli.load_progress import shown_progress
-    from echokit.load.session import Session
+    from echokit.loadgen.session import Session
 
     wish = read_wish(ctx)
     with shown_progress(quiet=outputs.quiet) as progress:

@@ -10,9 +10,9 @@ import typer
 
 from echokit.cli.options import effective_with_origins
 from echokit.errors import ConfigError
-from echokit.load.objectives import parse_objectives
-from echokit.load.session import Wish
-from echokit.load.settings import LoadSettings
+from echokit.loadgen.objectives import parse_objectives
+from echokit.loadgen.session import Wish
+from echokit.loadgen.settings import LoadSettings
 from echokit.net.address import EVERY_ADDRESS, Endpoint
 from echokit.units import parse_duration, parse_size
 

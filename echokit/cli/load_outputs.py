@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Self
 from echokit.errors import ConfigError, reason
 
 if TYPE_CHECKING:
-    from echokit.load.result import Result
+    from echokit.loadgen.result import Result
 
 __all__ = ["Outputs"]
 
@@ -62,7 +62,7 @@ class Outputs:
         if self._json is not None:
             _fill(self._json, self._names[0], result.to_json())
         if self._junit is not None:
-            from echokit.load.junit import junit_xml
+            from echokit.loadgen.junit import junit_xml
 
             _fill(self._junit, self._names[1], junit_xml(result))
 

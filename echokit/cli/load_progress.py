@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from echokit.load.account import Account
-    from echokit.load.run import Progress
+    from echokit.loadgen.account import Account
+    from echokit.loadgen.run import Progress
 
 __all__ = ["shown_progress"]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from echokit.load.figures import PERCENTILES
-from echokit.load.measured import OUTCOMES, FamilyName, FamilyResult
-from echokit.load.result import Result, RunSettings, Verdict
+from echokit.loadgen.figures import PERCENTILES
+from echokit.loadgen.measured import OUTCOMES, FamilyName, FamilyResult
+from echokit.loadgen.result import Result, RunSettings, Verdict
 from echokit.observe.escape import printable
 from echokit.units import format_duration, format_size
 

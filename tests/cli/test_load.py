@@ -1,9 +1,12 @@
 """`echokit load` as a process: its table, its documents, its codes, and what it refuses."""
 
 import json
+import os
+import pty
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -16,9 +19,9 @@ import pytest
 import echokit
 from echokit import EchoServer
 from tests.cli.peers import reserved_port
-from tests.cli.processes import DEADLINE, Done, Running, run, start
+from tests.cli.processes import COMMAND, DEADLINE, Done, Running, environment, run, start
 from tests.conftest import AVAILABLE
-from tests.load.servers import (
+from tests.loadgen.servers import (
     Answer,
     FakeServer,
     closes_at_random,
@@ -27,7 +30,7 @@ from tests.load.servers import (
     never_answers,
 )
 
-SCHEMA = json.loads((Path(echokit.__file__).parent / "load" / "result.schema.json").read_bytes())
+SCHEMA = json.loads((Path(echokit.__file__).parent / "loadgen" / "result.schema.json").read_bytes())
 # A run as short as can be.
 QUICK = ("-d", "200ms", "--warmup", "50ms", "--no-calibrate")
 HOST = next(iter(AVAILABLE.values()))
@@ -391,7 +394,7 @@ def test_a_regression_has_a_code_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("compare",), ("merge", "out.json")], ids=" ".join)
 def test_files_that_are_no_results_are_told(command: tuple[str, ...], tmp_path: Path) -> None:
-    good = Path(__file__).parents[1] / "load" / "example.json"
+    good = Path(__file__).parents[1] / "loadgen" / "example.json"
     cut, other, foreign = (tmp_path / f"{name}.json" for name in ("cut", "other", "foreign"))
     cut.write_bytes(good.read_bytes()[:4000])
     other.write_text(good.read_text().replace('"schema_version": 1', '"schema_version": 7'))
@@ -409,7 +412,7 @@ def test_files_that_are_no_results_are_told(command: tuple[str, ...], tmp_path: 
 
 
 def test_a_tolerance_that_is_none_is_told() -> None:
-    good = str(Path(__file__).parents[1] / "load" / "example.json")
+    good = str(Path(__file__).parents[1] / "loadgen" / "example.json")
     done = run("compare", good, good, "--tolerance", "much", "--json")
     assert done.complaint == "--tolerance: should be a percentage like 5%; found 'much'"
     assert json.loads(done.out) == {"error": done.complaint, "exit_code": done.code}
@@ -423,3 +426,55 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     done = start("load", env={"PYTHONPATH": str(tmp_path)})
     assert done.code == 2
     assert done.complaint.startswith("echokit load needs hdrhistogram: install echokit from its")
+    document = start("load", "--json", "-", env={"PYTHONPATH": str(tmp_path)})
+    assert _document(document.out)["error"] == document.complaint
+
+
+# On a terminal.
+
+
+def _read_all(fd: int) -> bytes:
+    """Everything that is written to the other end of a terminal, until that is closed."""
+    data = b""
+    while True:
+        try:
+            more = os.read(fd, 65536)
+        except OSError:
+            return data
+        if not more:
+            return data
+        data += more
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_is_shown_on_a_terminal_only(quiet: bool, echo_server: EchoServer) -> None:
+    ours, theirs = pty.openpty()
+    flags = ("-d", "500ms", "--no-calibrate", *(("--output", "quiet") if quiet else ()))
+    variables = {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+    with subprocess.Popen(
+        [*COMMAND, "load", _at(HOST, echo_server.port), *flags],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment(variables),
+    ) as process:
+        os.close(theirs)
+        shown = _read_all(ours)
+        out, _ = process.communicate(timeout=DEADLINE)
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"\x1b" not in out
+    if quiet:
+        assert (shown, out) == (b"", b"")
+        return
+    lines = re.findall(r"IPv[46]  [\d,]+/s  p50 [\d.]+\w+  p99 [\d.]+\w+  0 errors", shown.decode())
+    assert len(lines) >= 3
+    assert b"requests/s" in out
+
+
+def test_more_connections_than_a_process_may_have_are_told() -> None:
+    limited = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh", *COMMAND]
+    done = start("load", "-c", "1000", command=limited)
+    assert done.code == 2
+    told = done.err.decode().splitlines()[-1]
+    assert re.fullmatch(r"echokit: --connections: \d+ connections, .* here, 200: raise .*", told)
