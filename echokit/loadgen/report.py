@@ -12,11 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from echokit.errors import ConfigError
-from echokit.loadgen import report_tables, report_words
-from echokit.loadgen.curves import percentile_curve, spread
-from echokit.loadgen.measured import FamilyResult
-from echokit.loadgen.report_tables import spans
-from echokit.loadgen.report_words import FAMILY_TITLES
+from echokit.loadgen.measured import FAMILIES, FamilyResult
 from echokit.loadgen.result import Result
 from echokit.observe.escape import printable
 
@@ -24,10 +20,14 @@ try:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
+
+    # These want hdrhistogram, which the extra brings, too.
+    from echokit.loadgen import report_tables, report_words
+    from echokit.loadgen.curves import percentile_curve, spread
 except ImportError as error:
     raise ConfigError(
-        "an HTML report needs plotly and jinja2: install echokit from its checkout with the extra"
-        " 'report', as in pip install -e '.[report]'"
+        f"an HTML report needs plotly and jinja2, and {error.name} is missing: install echokit from"
+        " its checkout with the extra 'report', as in pip install -e '.[report]'"
     ) from error
 
 __all__ = ["html_page"]
@@ -36,7 +36,7 @@ __all__ = ["html_page"]
 def html_page(result: Result) -> str:
     """The page of `result`: about 5 MB of text, nearly all of it plotly.js.
 
-    Every histogram of it must be one that can be decoded (`echokit.loadgen.merge.check_histograms`).
+    Every histogram of it must be one that can be decoded, as `check_histograms` makes sure.
     """
     # Every text that the template is given comes out escaped, and unprintable characters too.
     template = Environment(
@@ -47,17 +47,20 @@ def html_page(result: Result) -> str:
         lstrip_blocks=True,
     )
     scripts = [get_plotlyjs(), _file("report.js")]
-    families = result.families
+    # In this order, which their ratios count on, whatever order the document has.
+    families = {name: result.families[name] for name in FAMILIES if name in result.families}
     return template.from_string(_file("report.html")).render(
         result=result,
-        # Neither an end of a script nor one of a style stands in these, which tests make sure of.
-        style=Markup(_file("report.css")),
-        scripts=[Markup(script) for script in scripts],
+        families=families,
+        style=_file("report.css"),
+        scripts=scripts,
         hashes=[_hash(script) for script in scripts],
-        data={FAMILY_TITLES[name]: _charted(family) for name, family in families.items()},
+        data={
+            report_words.FAMILY_TITLES[name]: _charted(family) for name, family in families.items()
+        },
         document=result.model_dump(mode="json"),
         answered=any(family.response.count for family in families.values()),
-        family_titles=FAMILY_TITLES,
+        family_titles=report_words.FAMILY_TITLES,
         tables=report_tables,
         words=report_words,
     )
@@ -80,7 +83,9 @@ def _hash(script: str) -> str:
 def _charted(family: FamilyResult) -> dict[str, Any]:
     """The points of the charts, latencies in microseconds."""
     return {
-        "percentiles": {span: percentile_curve(figure) for span, figure in spans(family)},
+        "percentiles": {
+            span: percentile_curve(figure) for span, figure in report_tables.spans(family)
+        },
         "spread": spread(family.response),
         "slices": [
             (slice_.start_s, slice_.duration_s, slice_.requests_per_s, slice_.response.p99_us)

@@ -113,7 +113,9 @@ def _add_kernel(sides: _SideBySide, families: Families) -> None:
     sides.group("The kernel's TCP figures")
     sides.add("round trip, p50", lambda f: f.tcp_info.rtt.p50_us if f.tcp_info else None)
     sides.add("round trip, max", lambda f: f.tcp_info.rtt.max_us if f.tcp_info else None)
-    sides.add("segments sent again", lambda f: f.tcp_info and f.tcp_info.retransmits, number)
+    sides.add(
+        "segments sent again", lambda f: f.tcp_info.retransmits if f.tcp_info else None, number
+    )
 
 
 def _throughput(family: FamilyResult) -> str:
@@ -129,7 +131,9 @@ def errors_table(families: Families) -> Table | None:
     for kind in OUTCOMES:
         counts = [(getattr(f.outcomes, kind), f.requests) for f in families.values()]
         if kind != "ok" and any(count for count, _ in counts):
-            told = [f"{number(count)} ({percent(count, of)})" if count else "0" for count, of in counts]
+            told = [
+                f"{number(count)} ({percent(count, of)})" if count else "0" for count, of in counts
+            ]
             meaning = Outcomes.model_fields[kind].description or ""
             table.rows.append([kind.replace("_", " "), *told, meaning])
     return table if table.rows else None
@@ -181,15 +185,16 @@ def spans(family: FamilyResult) -> list[tuple[str, Figure]]:
 
 def spread_table(families: Families) -> Table:
     """What the histogram shows."""
-    shares = {
-        (low, high): {} for family in families.values() for low, high, _ in spread(family.response)
+    found = {
+        name: {(low, high): share for low, high, share in spread(family.response)}
+        for name, family in families.items()
     }
-    for name, family in families.items():
-        for low, high, share in spread(family.response):
-            shares[low, high][name] = share
     rows = [
-        [f"{time(low)} to {time(high)}", *(percent(found.get(name, 0.0), 1.0) for name in families)]
-        for (low, high), found in sorted(shares.items())
+        [
+            f"{time(low)} to {time(high)}",
+            *(percent(bins.get((low, high), 0), 1) for bins in found.values()),
+        ]
+        for low, high in sorted({edges for bins in found.values() for edges in bins})
     ]
     return Table("Share of exchanges by latency", ["", *(FAMILY_TITLES[n] for n in families)], rows)
 

@@ -52,8 +52,11 @@ def percent(part: float, whole: float) -> str:
     """`part` of `whole` in percent, and never as 0% or 100% that it is not."""
     if not whole:
         return NOTHING
-    text = f"{100 * part / whole:.3g}"
-    return f"{'under 100' if text == '100' and part < whole else text} %"
+    share = 100 * part / whole
+    if 0 < share < 0.001:  # noqa: PLR2004 - three digits of less would be zeros or an exponent
+        return "under 0.001 %"
+    text = f"{share:.3g}"
+    return "under 100 %" if text == "100" and part < whole else f"{text} %"
 
 
 def ratio(first: float | None, second: float | None) -> str:
