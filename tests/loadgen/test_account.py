@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echokit.loadgen.account import MOST_SLICES, Account
@@ -21,6 +21,7 @@ def _tally(times: list[int], failed: int) -> Tally:
     )
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(st.lists(st.integers(1, 10**6), max_size=4), st.integers(0, 3)), max_size=150

@@ -45,7 +45,7 @@ def _run(turns: list[list[int]], at: float = 0.0, **given: object) -> Result:
 TURNS = st.lists(st.lists(st.integers(1, 10**7), min_size=1, max_size=5), min_size=1, max_size=70)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(TURNS, st.floats(0, 100)), min_size=1, max_size=4))
 def test_merged_equals_unmerged(parts: list[tuple[list[list[int]], float]]) -> None:
     merged = merge([_run(turns, at) for turns, at in parts])
