@@ -109,6 +109,7 @@
         font: { family: getComputedStyle(document.body).fontFamily, size: box.clientWidth < 480 ? 11 : 13, color: colour("ink") },
         paper_bgcolor: "rgba(0,0,0,0)",
         plot_bgcolor: "rgba(0,0,0,0)",
+        showlegend: true,
         legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" },
         hoverlabel: { bgcolor: colour("card"), font: { color: colour("ink") } },
         // A finger that scrolls the page draws no zoom.

@@ -162,18 +162,24 @@ def _most_often(figure: Figure) -> float:
 def slices_in_words(families: dict[FamilyName, FamilyResult]) -> str:
     """What the charts over time show."""
     return " ".join(
-        f"{FAMILY_TITLES[name]}, over {len(family.slices)} stretches of time:"
-        f" {_range(family.slices)}."
+        f"{FAMILY_TITLES[name]}, over {_stretches(len(family.slices))}: {_range(family.slices)}."
         for name, family in families.items()
         if family.slices
     )
 
 
+def _stretches(count: int) -> str:
+    return "one stretch of time" if count == 1 else f"{count} stretches of time"
+
+
 def _range(slices: list[Slice]) -> str:
-    rates = [slice_.requests_per_s for slice_ in slices]
-    tails = [slice_.response.p99_us for slice_ in slices if slice_.response.p99_us is not None]
-    said = f"from {number(min(rates))} to {number(max(rates))} exchanges a second"
-    return f"{said}, p99 from {time(min(tails))} to {time(max(tails))}" if tails else said
+    def told(values: list[str]) -> str:
+        return values[0] if values[0] == values[-1] else f"from {values[0]} to {values[-1]}"
+
+    rates = sorted(slice_.requests_per_s for slice_ in slices)
+    tails = sorted(s.response.p99_us for s in slices if s.response.p99_us is not None)
+    said = f"{told([number(rate) for rate in rates])} exchanges a second"
+    return f"{said}, p99 {told([time(tail) for tail in tails])}" if tails else said
 
 
 def _responses(families: dict[FamilyName, FamilyResult]) -> list[tuple[FamilyName, Figure]]:

@@ -9,7 +9,7 @@ import pytest
 
 from echokit.loadgen.measured import Outcomes
 from echokit.loadgen.report import html_page
-from echokit.loadgen.report_words import NOTHING, percent, time
+from echokit.loadgen.report_words import NOTHING, number, percent, time
 from echokit.loadgen.result import Result
 from echokit.loadgen.surroundings import unstarted
 from tests.loadgen.pages import (
@@ -86,6 +86,11 @@ def test_the_words_of_a_chart_say_its_figures(page: Page) -> None:
     times = [f"{six[field] / four[field]:.2f}" for field in ("p50_us", "p99_us")]
     assert (
         f"IPv6 took {times[0]} times as long as IPv4 at p50, {times[1]} times at p99." in page.text
+    )
+    rates = sorted(piece["requests_per_s"] for piece in example()["families"]["ipv4"]["slices"])
+    assert (
+        f"IPv4, over 10 stretches of time: from {number(rates[0])} to {number(rates[-1])} exchanges"
+        in page.text
     )
 
 
