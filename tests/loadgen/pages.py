@@ -12,9 +12,10 @@ from echokit.loadgen.result import Result
 __all__ = ["HOSTILE", "Page", "example", "made_hostile", "page_of", "result_of", "without_answers"]
 
 _EXAMPLE = Path(__file__).with_name("example.json")
-# Text that others may choose, which would like to be more than text.
+# Text that others may choose, which would like to be more than text, and is as wide as can be.
 HOSTILE = (
-    "</script><script>window.hacked = 1</script><img src=x onerror='hacked=2'>\"' onload=hacked=3"
+    "</script><script>window.hacked = 1</script><img src=x onerror='hacked=2'>\"' onload=hacked=3 "
+    + 300 * "W"
 )
 
 

@@ -75,6 +75,12 @@ class Browser:
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
 
+    def drawn(self) -> None:
+        """Wait until the page has been told of a change, and drawn: that comes before a frame."""
+        self.driver.execute_async_script(
+            "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+        )
+
     def run(self, script: str) -> Any:
         """What `script` returns in the page."""
         return self.driver.execute_script(script)
@@ -167,13 +173,11 @@ def test_charts_follow_the_width_and_the_colours_of_the_page(browser: Browser, s
     browser.run("document.title = 'the same page'")
     wide = browser.run(WIDTH)
     browser.colour("dark")
-    browser.resize(400)
-    # The browser tells the page when it next draws.
-    browser.driver.execute_async_script(
-        "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
-    )
-    assert browser.run(WIDTH) < 400 < wide
+    browser.drawn()
     assert browser.run(STROKE) == COLOURS["dark"][0]
+    browser.resize(400)
+    browser.drawn()
+    assert browser.run(WIDTH) < 400 < wide
     assert browser.run("return getComputedStyle(document.body).backgroundColor") == (
         "rgb(20, 24, 29)"
     )
