@@ -7,6 +7,7 @@
     |   |-- FramingError                     bytes that break it, or a message it cannot carry
     |   |   |-- MessageTooLarge(size, limit)
     |   |   `-- IncompleteMessage(received, expected)
+    |   |-- WorkerError                      worker processes that cannot live
     |   |-- EchoMismatch(offset, sent, received)
     |   `-- EchoIncomplete(reason, received, expected)
     `-- OSError                              what the network says stays an OSError
@@ -31,6 +32,7 @@ __all__ = [
     "ListenError",
     "MessageTooLarge",
     "ResolveError",
+    "WorkerError",
     "reason",
 ]
 
@@ -126,6 +128,10 @@ class IncompleteMessage(FramingError):
     def __str__(self) -> str:
         of = "" if self.expected is None else f" of {self.expected}"
         return f"stream ended inside a message, after {self.received}{of} bytes"
+
+
+class WorkerError(EchokitError):
+    """Worker processes that end as soon as they have started."""
 
 
 class EchoMismatch(EchokitError):

@@ -2,10 +2,11 @@
 
 import socket
 import threading
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 from echokit.config.limits import Limits
-from echokit.errors import reason
+from echokit.errors import ListenError, reason
 from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
 from echokit.net.accept import Acceptor
@@ -16,7 +17,7 @@ from echokit.net.deadlines import Deadlines
 from echokit.net.descriptors import room_for_connections
 from echokit.net.drain import Drain
 from echokit.net.handler import End, Ending
-from echokit.net.listen import SocketOptions, bind_listeners
+from echokit.net.listen import Listeners, SocketOptions, bind_listeners
 from echokit.net.reactor import Reactor
 from echokit.net.segment import Segmentation
 from echokit.net.segmented import open_connection
@@ -49,10 +50,13 @@ class EchoServer:
         limits: How many, how large, how long, and whom it serves.
         segmentation: How what is sent is cut into pieces on purpose; None leaves it to the system.
         observer: Is told what happens.
+        listeners: Bound for this server, which closes them, by one who serves the same ports in
+            other processes, and has told of it; `host`, `port`, `family` and `backlog` are theirs.
 
     Attributes:
         addresses: Every address that it listens on, with the real port.
         port: That port.
+        reactor: Runs it; what else is to happen in its thread may be added there.
 
     Raises:
         ResolveError: The host has no address (of that family).
@@ -71,6 +75,7 @@ class EchoServer:
         limits: Limits | None = None,
         segmentation: Segmentation | None = None,
         observer: Observer | None = None,
+        listeners: Listeners | None = None,
     ) -> None:
         limits = limits if limits is not None else Limits()
         self._host = host
@@ -79,9 +84,12 @@ class EchoServer:
         if limits.max_message is not None:
             self._framing = self._framing.limited(limits.max_message)
         self._observer = observer if observer is not None else Observer()
-        # Telling of every message costs something even if nobody listens: None if nobody does.
+        # Telling of every message costs something even if nobody listens: None if nobody does. Then
+        # connections echo by themselves, unless a subclass has another mind.
         overridden = type(self._observer).received is not Observer.received
         self._tell_received = self._observer.received if overridden else None
+        plain = type(self).message_received is EchoServer.message_received
+        self._echo = plain and not overridden
         self._segmentation = segmentation
         self._limits = limits
         self._most = limits.max_connections or room_for_connections()
@@ -99,24 +107,25 @@ class EchoServer:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._closed = False
-        options = SocketOptions(
-            limits.send_buffer, limits.receive_buffer, limits.keepalive, limits.tcp_user_timeout
-        )
-        listeners = bind_listeners(host, port, family, backlog=backlog, options=options)
+        # One of several does not speak for all of them.
+        self._alone = listeners is None
+        if listeners is None:
+            options = socket_options(limits)
+            listeners = bind_listeners(host, port, family, backlog=backlog, options=options)
         self._skipped = listeners.skipped
         self.addresses = listeners.addresses
         self.port = listeners.port
         try:
-            self._reactor = Reactor()
+            self.reactor = Reactor()
         except BaseException:
             listeners.close()
             raise
         self._acceptor = Acceptor(
-            self._reactor, listeners, self._room, self._open, self._full, self._accept_failed
+            self.reactor, listeners, self._room, self._open, self._full, self._accept_failed
         )
-        self._beat = self._reactor.call_later(BEAT, self._on_beat)
+        self._beat = self.reactor.call_later(BEAT, self._on_beat)
         Deadlines(
-            self._reactor,
+            self.reactor,
             self._connections,
             idle=limits.idle_timeout,
             message=limits.message_timeout,
@@ -133,27 +142,15 @@ class EchoServer:
             How many connections had to be cut at the end, as they did not finish in time.
         """
         try:
-            self._observer.listening(self._host or EVERY_ADDRESS, self.addresses)
-            self._warn_of_what_stands()
-            self._observer.waiting()
-            self._reactor.run()
+            if self._alone:
+                self._observer.listening(self._host or EVERY_ADDRESS, self.addresses)
+                for warning in warnings(self._skipped, self.addresses, self._limits):
+                    self._observer.warned(warning)
+                self._observer.waiting()
+            self.reactor.run()
         finally:
             self.close()
         return 0 if self._drain is None else self._drain.cut
-
-    def _warn_of_what_stands(self) -> None:
-        for error in self._skipped:
-            self._observer.warned(f"{error}; serving without it")
-        if any(address.is_every for address in self.addresses) and not self._limits.allow:
-            self._observer.warned(
-                "listening on every address: anyone who reaches this host can use it;"
-                " limit that with --allow"
-            )
-        if self._most > (room := room_for_connections()):
-            self._observer.warned(
-                f"max_connections {self._most} is more than this process may have descriptors for:"
-                f" room is for {room}"
-            )
 
     @property
     def counters(self) -> Counters:
@@ -162,12 +159,12 @@ class EchoServer:
 
     def report(self) -> None:
         """Tell the observer what has been counted so far. From any thread, and from handlers."""
-        self._reactor.call_soon(lambda: self._observer.counted(self.counters))
+        self.reactor.call_soon(lambda: self._observer.counted(self.counters))
 
     @property
     def wakeup_fd(self) -> int:
         """What `signal.set_wakeup_fd` takes, so that a signal ends the wait for events at once."""
-        return self._reactor.wakeup_fd
+        return self.reactor.wakeup_fd
 
     def stop(self) -> None:
         """Accept no more, finish what is owed, let `serve` return. A second call cuts what is left.
@@ -175,7 +172,7 @@ class EchoServer:
         From any thread, and from signal handlers.
         """
         self._stops += 1
-        self._reactor.call_soon(self._begin_drain if self._stops == 1 else self._cut_all)
+        self.reactor.call_soon(self._begin_drain if self._stops == 1 else self._cut_all)
 
     def close(self) -> None:
         """Give every socket back at once. To be called if it never served; `serve` does it too."""
@@ -187,7 +184,7 @@ class EchoServer:
         self._acceptor.close()
         for connection in list(self._connections):
             connection.close(Ending.CUT)
-        self._reactor.close()
+        self.reactor.close()
 
     def __enter__(self) -> Self:
         """Serve in a thread of its own."""
@@ -223,19 +220,20 @@ class EchoServer:
     def _open(self, sock: socket.socket, peer: Address) -> None:
         """Begin to serve a client, if it may be served."""
         if self._admission is not None and (refusal := self._admission.enter(peer)) is not None:
+            self._counted.refused[refusal] += 1
             sock.close()
-            self._refuse(peer, refusal)
+            self._tell_refusal(peer, refusal)
             return
         self._counted.accepted += 1
         try:
             connection = open_connection(
-                self._reactor,
+                self.reactor,
                 sock,
                 peer,
                 self._framing,
                 self._chunk_size,
                 self,
-                echo=self._tell_received is None,
+                echo=self._echo,
                 segmentation=self._segmentation,
                 number=self._counted.accepted,
             )
@@ -247,8 +245,7 @@ class EchoServer:
             self._connections[connection] = None
             self._observer.accepted(peer)
 
-    def _refuse(self, peer: Address, refusal: Refusal) -> None:
-        self._counted.refused[refusal] += 1
+    def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
         left_out = self._left_out(refusal.value)
         if left_out is not None:
             self._observer.refused(peer, refusal, left_out)
@@ -276,19 +273,19 @@ class EchoServer:
 
     def _left_out(self, kind: str) -> int | None:
         """None: say nothing now. Else how much of this kind has not been said since the last."""
-        limit = self._words.setdefault(kind, RateLimit(clock=self._reactor.clock))
+        limit = self._words.setdefault(kind, RateLimit(clock=self.reactor.clock))
         return limit.take_left_out() if limit.passes() else None
 
     def _on_beat(self) -> None:
         """Say so where nobody was served for a while: a framing or observer takes too long."""
-        late = self._reactor.clock() - self._beat.due
+        late = self.reactor.clock() - self._beat.due
         if late > BEAT:
             self._warn_now_and_then(
                 "late",
                 f"nobody was served for {late:.1f}s: the process was stopped, or a framing or an"
                 " observer held it up",
             )
-        self._beat = self._reactor.call_later(BEAT, self._on_beat)
+        self._beat = self.reactor.call_later(BEAT, self._on_beat)
 
     # What connections meet.
 
@@ -325,8 +322,8 @@ class EchoServer:
         if self._connections:
             return
         if self._drain is not None:
-            self._reactor.stop()
-        else:
+            self.reactor.stop()
+        elif self._alone:
             self._observer.waiting()
 
     # Stopping.
@@ -335,18 +332,43 @@ class EchoServer:
         """Accept no more, and let every connection finish what is in flight."""
         # Those in the queue have connected, and may have sent something.
         self._acceptor.drain(self._backlog)
-        self._drain = Drain(self._reactor, self._connections)
+        self._drain = Drain(self.reactor, self._connections)
         if not self._connections:
-            self._reactor.stop()
+            self.reactor.stop()
             return
         self._observer.draining(len(self._connections))
-        self._reactor.call_later(self._limits.drain_timeout, self._cut_all)
+        self.reactor.call_later(self._limits.drain_timeout, self._cut_all)
         self._drain.end_quiet_ones(min(QUIET, self._limits.drain_timeout / 2))
 
     def _cut_all(self) -> None:
         if self._drain is not None:
             self._drain.cut_all()
-        self._reactor.stop()
+        self.reactor.stop()
+
+
+def socket_options(limits: Limits) -> SocketOptions:
+    """What `limits` have the system do."""
+    return SocketOptions(
+        limits.send_buffer, limits.receive_buffer, limits.keepalive, limits.tcp_user_timeout
+    )
+
+
+def warnings(
+    skipped: Sequence[ListenError], addresses: Sequence[Address], limits: Limits
+) -> Iterator[str]:
+    """What whoever starts a server should know."""
+    for error in skipped:
+        yield f"{error}; serving without it"
+    if any(address.is_every for address in addresses) and not limits.allow:
+        yield (
+            "listening on every address: anyone who reaches this host can use it;"
+            " limit that with --allow"
+        )
+    if limits.max_connections > (room := room_for_connections()):
+        yield (
+            f"max_connections {limits.max_connections} is more than this process may have"
+            f" descriptors for: room is for {room}"
+        )
 
 
 def _admission(limits: Limits) -> Admission | None:

@@ -33,6 +33,7 @@ from hypothesis.stateful import (
 )
 
 from echokit import EchoServer, Framing, LengthPrefixed, Raw
+from echokit.config import Limits
 from echokit.net.address import Address
 from echokit.net.connection import Connection
 from echokit.net.handler import End, Ending
@@ -272,7 +273,7 @@ class _Lifecycle(RuleBasedStateMachine):
             segmentation=self.way,
             observer=self._told,
             # At the end no connection is left, unless something has failed.
-            drain_timeout=0.1,
+            limits=Limits(drain_timeout=0.1),
         )
         self._stack.enter_context(server)
         self._address = server.addresses[0]

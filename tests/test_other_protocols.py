@@ -197,4 +197,4 @@ def test_the_command_names_each_with_its_length_and_the_limit_in_one_line(host: 
                 f"message of {length} bytes is over the limit of {LIMIT}"
             )
         done = server.end(signal.SIGTERM)
-    assert (done.code, done.err) == (0, b"")
+    assert (done.code, done.told) == (0, [])

@@ -36,6 +36,12 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         getattr(echokit, "EchoServre")  # noqa: B009 - type checkers know that it is not there
 
 
+def test_no_module_of_the_package_has_a_public_name() -> None:
+    # Imported, it would stand in the place of what the name hands out.
+    modules = {path.stem for path in (ROOT / "echokit").iterdir()}
+    assert not modules & set(echokit.__all__)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "echokit").rglob("*.py")), ids=str)
 def test_every_module_says_what_it_hands_out(path: Path) -> None:
     tree = ast.parse(path.read_text())

@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from echokit import __version__
-from echokit.cli import config, demo, framings, send, serve
+from echokit.cli import compare, config, demo, framings, load, send, serve
 from echokit.cli.ending import Ended, exit_code, lines
 
 __all__ = ["run"]
@@ -38,10 +38,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="TCP echo over IPv4 and IPv6, raw or framed: serve it, send to it, prove that it works."
     "\n\nExit codes: 0 well; 1 an exchange failed or came back different; 2 usage or"
-    " configuration; 3 could not resolve, bind or connect.",
+    " configuration; 3 could not resolve, bind or connect; 4 an objective was missed.",
 )
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.command("send", epilog=send.EXAMPLES)(send.send)
+app.command("load", epilog=load.EXAMPLES)(load.load)
+app.command("compare")(compare.compare)
+app.command("merge")(compare.merge)
 app.command("demo")(demo.demo)
 app.add_typer(config.app, name="config")
 app.command("framings")(framings.framings)
@@ -118,6 +121,6 @@ def _traceback(error: BaseException) -> str:
     from echokit.observe.escape import printable
 
     parts = [part.strip("\n") for part in traceback.format_exception(error)]
-    # A frame is several lines. All else is one: its words can be somebody else's, line ends and all.
+    # A frame is several lines. All else is one: its words can be somebody else's.
     lines = [part.split("\n") if part.startswith("  ") else [part] for part in parts]
     return "\n".join(printable(line) for part in lines for line in part)

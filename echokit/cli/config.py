@@ -32,6 +32,7 @@ from echokit.cli.options import (
     SegmentDelay,
     SendTimeout,
     Timeout,
+    WorkerCount,
     effective_with_origins,
     errors_in_json,
 )
@@ -71,6 +72,7 @@ def show(
     segment_delay: SegmentDelay = None,
     seed: Seed = None,
     backlog: Backlog = None,
+    workers: WorkerCount = None,
     drain_timeout: DrainTimeout = None,
     max_connections: MaxConnections = None,
     max_connections_per_peer: MaxConnectionsPerPeer = None,

@@ -11,6 +11,7 @@ from echokit.errors import (
     EchokitError,
     ListenError,
     ResolveError,
+    WorkerError,
     reason,
 )
 
@@ -38,7 +39,7 @@ def exit_code(error: BaseException) -> int:
     """The exit code that `error` stands for."""
     if isinstance(error, ConfigError | typer.TyperException):
         return USAGE
-    if isinstance(error, ResolveError | ListenError | DialError):
+    if isinstance(error, ResolveError | ListenError | DialError | WorkerError):
         return UNREACHABLE
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE

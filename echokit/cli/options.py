@@ -43,6 +43,7 @@ __all__ = [
     "SegmentDelay",
     "SendTimeout",
     "Timeout",
+    "WorkerCount",
     "effective",
     "effective_with_origins",
     "errors_in_json",
@@ -93,6 +94,13 @@ Backlog = Annotated[
     typer.Option(
         envvar="ECHOKIT_BACKLOG", metavar="N",
         help="How many connections may wait to be accepted. Default: 4096.",
+    ),
+]  # fmt: skip
+WorkerCount = Annotated[
+    str | None,
+    typer.Option(
+        "--workers", envvar="ECHOKIT_WORKERS", metavar="N",
+        help="How many processes serve; 0: one for each core (Linux). Default: 1.",
     ),
 ]  # fmt: skip
 DrainTimeout = Annotated[
@@ -226,6 +234,7 @@ _KEYS: dict[str, "Key"] = {
     "segment_delay": ("segment_delay",),
     "seed": ("seed",),
     "backlog": ("server", "backlog"),
+    "workers": ("server", "workers"),
     "drain_timeout": ("server", "limits", "drain_timeout"),
     "max_connections": ("server", "limits", "max_connections"),
     "max_connections_per_peer": ("server", "limits", "max_connections_per_peer"),

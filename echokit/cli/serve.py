@@ -30,13 +30,18 @@ from echokit.cli.options import (
     Segment,
     SegmentDelay,
     SendTimeout,
+    WorkerCount,
     effective,
     errors_in_json,
     segmentation,
 )
 
 if TYPE_CHECKING:
+    from echokit.config import Config, Limits
+    from echokit.net.listen import Listeners
     from echokit.observe.observer import Observer
+    from echokit.server import EchoServer
+    from echokit.workers import Workers
 
 __all__ = ["EXAMPLES", "serve"]
 
@@ -74,6 +79,7 @@ def serve(
         ),
     ] = None,
     backlog: Backlog = None,
+    workers: WorkerCount = None,
     drain_timeout: DrainTimeout = None,
     max_connections: MaxConnections = None,
     max_connections_per_peer: MaxConnectionsPerPeer = None,
@@ -92,23 +98,12 @@ def serve(
     """
     with errors_in_json(ctx):
         from echokit.net.descriptors import raise_limit
-        from echokit.server import EchoServer
 
         settings = effective(ctx, "server")
         ctx.meta["json"] = settings.server.output == "json"
         raise_limit()
         observer = _observer(settings.server.output)
-        server = EchoServer(
-            settings.host,
-            settings.port,
-            family=settings.address_family,
-            chunk_size=settings.chunk_size,
-            framing=settings.framing,
-            backlog=settings.server.backlog,
-            limits=settings.server.limits,
-            segmentation=segmentation(settings),
-            observer=observer,
-        )
+        server = _server(settings, observer)
         # Before the first line is printed: whoever reads it may signal at once.
         signals: list[int] = []
 
@@ -134,6 +129,43 @@ def serve(
         raise Ended(128 + signals[-1])
     if cut:
         raise Ended(1)
+
+
+def _server(settings: "Config", observer: "Observer") -> "EchoServer | Workers":
+    """What serves: in this process, or in several."""
+    from echokit.server import EchoServer
+    from echokit.workers import Workers, worker_count
+
+    pieces = segmentation(settings)
+
+    def make(listeners: "Listeners | None", limits: "Limits") -> "EchoServer":
+        return EchoServer(
+            settings.host,
+            settings.port,
+            family=settings.address_family,
+            chunk_size=settings.chunk_size,
+            framing=settings.framing,
+            backlog=settings.server.backlog,
+            limits=limits,
+            segmentation=pieces,
+            observer=observer,
+            listeners=listeners,
+        )
+
+    limits = settings.server.limits
+    count = worker_count(settings.server.workers, limits.max_connections)
+    if count == 1:
+        return make(None, limits)
+    return Workers(
+        count,
+        make,
+        settings.host,
+        settings.port,
+        family=settings.address_family,
+        backlog=settings.server.backlog,
+        limits=limits,
+        observer=observer,
+    )
 
 
 def _observer(output: str) -> "Observer":

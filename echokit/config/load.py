@@ -134,6 +134,7 @@ _NUMBERS: frozenset[Key] = frozenset(
         ("port",),
         ("seed",),
         ("server", "backlog"),
+        ("server", "workers"),
         ("server", "limits", "max_connections"),
         ("server", "limits", "max_connections_per_peer"),
     }

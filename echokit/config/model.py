@@ -123,6 +123,9 @@ class ServerSettings(Section):
     backlog: int = Field(
         4096, ge=1, le=65535, description="How many connections may wait to be accepted."
     )
+    workers: int = Field(
+        1, ge=0, le=1024, description="How many processes serve. 0: one for each core (Linux)."
+    )
     limits: Limits = Limits()
 
 

@@ -32,8 +32,11 @@ def parse_network(text: str) -> Network:
     """Read `192.0.2.0/24`, `2001:db8::/32`, or an address alone.
 
     Raises:
-        ValueError: `text` is none of these, or has bits set behind its prefix.
+        ValueError: `text` is none of these, has bits set behind its prefix, or names an interface.
     """
+    if "%" in text:
+        # It would be a rule for every interface, which is more than was meant.
+        raise ValueError(f"{text!r} names an interface, which networks cannot: leave that out")
     try:
         loose = ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -22,6 +22,7 @@ import struct
 from echokit.framing.base import Decoder, Framing
 from echokit.net.address import Address
 from echokit.net.handler import End, Ending, Handler, ending_of
+from echokit.net.queued import queued
 from echokit.net.reactor import READ, WRITE, Reactor, Timer
 
 __all__ = ["Connection"]
@@ -183,8 +184,12 @@ class Connection:
         Looked at now and then this costs the way of a message nothing, and each connection but
         three references.
         """
-        if self.bytes_in != self._seen_in or self.bytes_out != self._seen_out or self.pausing:
-            self._seen_in, self._seen_out, self._seen_at = self.bytes_in, self.bytes_out, now
+        out = self.bytes_out
+        if self._unsent is not None:
+            # A peer that reads slowly empties what the system holds first.
+            out -= queued(self._sock)
+        if self.bytes_in != self._seen_in or out != self._seen_out or self.pausing:
+            self._seen_in, self._seen_out, self._seen_at = self.bytes_in, out, now
         return self._seen_at
 
     # Reading.

@@ -66,12 +66,21 @@ class Deadlines:
         # anew by each sweep, so that those that have ended are forgotten.
         self._begun: dict[Connection, _Begun] = {}
         self._born: dict[Connection, float] = {}
+        # For how long nobody was served, as the process was stopped or a plugin held it up: what
+        # came meanwhile waits to be read, and that it did not move is no peer's fault.
+        self._stood_still = 0.0
         times = [time for time in (idle, message, send, lifetime) if time]
         if times:
             self._interval = min(max(min(times) / 10, _FINEST), _COARSEST)
-            reactor.call_later(self._interval, self._sweep)
+            self._next = reactor.call_later(self._interval, self._sweep)
+
+    def _now(self) -> float:
+        return self._reactor.clock() - self._stood_still
 
     def _sweep(self) -> None:
+        late = self._reactor.clock() - self._next.due
+        if late > self._interval:
+            self._stood_still += late
         self._go_on(iter(list(self._connections)), {}, {})
 
     def _go_on(
@@ -81,7 +90,7 @@ class Deadlines:
         born: dict[Connection, float],
     ) -> None:
         """Look at some of `connections`; at the rest after what is ready now."""
-        now = self._reactor.clock()
+        now = self._now()
         some = list(itertools.islice(connections, _BATCH))
         for connection in some:
             if connection.closed:
@@ -95,7 +104,7 @@ class Deadlines:
             self._reactor.call_later(0, lambda: self._go_on(connections, begun, born))
             return
         self._begun, self._born = begun, born
-        self._reactor.call_later(self._interval, self._sweep)
+        self._next = self._reactor.call_later(self._interval, self._sweep)
 
     def _unfinished(self, connection: Connection, now: float) -> _Begun | None:
         """The message that `connection` is amid, if it is, and if it is read from."""

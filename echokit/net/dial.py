@@ -8,7 +8,6 @@ is kept and told.
 
 import errno
 import itertools
-import os
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 
 from echokit.errors import DialError
 from echokit.net.address import Address, Endpoint, resolve
+from echokit.net.connecting import connect_error
 from echokit.net.reactor import WRITE, Reactor
 
 __all__ = ["ATTEMPT_DELAY", "Attempt", "Dialed", "dial"]
@@ -178,9 +178,8 @@ class _Race:
         if self.winner is not None:
             # Another won in the same round; `run` closes this one.
             return
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _self_connected(sock)
-        if code:
-            self._lose(sock, OSError(code, os.strerror(code)))
+        if error := connect_error(sock):
+            self._lose(sock, error)
             return
         address, began = self._running.pop(sock)
         self._reactor.remove(sock.fileno())
@@ -205,16 +204,3 @@ class _Race:
         self._reactor.remove(sock.fileno())
         sock.close()
         self.attempts.append(Attempt(address, began, self.now(), error=error))
-
-
-def _self_connected(sock: socket.socket) -> int:
-    """ECONNREFUSED where `sock` has connected to itself, else 0.
-
-    A port of the ephemeral range that nobody listens on can be given to the very socket that
-    dials it, which then talks to itself (RFC 9293 section 3.5, simultaneous open). It would echo.
-    """
-    try:
-        return errno.ECONNREFUSED if sock.getsockname() == sock.getpeername() else 0
-    except OSError as error:
-        # Connected, and reset before this was asked.
-        return error.errno or errno.ENOTCONN

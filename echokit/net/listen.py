@@ -11,7 +11,7 @@ from pathlib import Path
 from echokit.errors import ListenError
 from echokit.net.address import Address, resolve
 
-__all__ = ["Listeners", "SocketOptions", "bind_listeners", "loopback_families"]
+__all__ = ["Listeners", "SocketOptions", "bind_listeners", "loopback_families", "share"]
 
 # What bind() or socket() say where the host lacks the family, or has it switched off.
 _LACKING = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
@@ -136,6 +136,37 @@ def bind_listeners(
     raise AssertionError  # pragma: no cover - the last try returned or raised
 
 
+def share(
+    listeners: Listeners, count: int, *, backlog: int, options: SocketOptions
+) -> list[Listeners]:
+    """The listeners, and as many more on the same addresses as make `count` in all (Linux).
+
+    The system spreads the connections that come over them, each by its own addresses and ports
+    (SO_REUSEPORT, socket(7)). That option alone would also let in whoever else sets it, a second
+    copy of this server above all: so the first ones were bound without it, which fails where the
+    port is taken, and have it set only now.
+
+    Raises:
+        ListenError: The system does not let them share. Nothing is left listening.
+    """
+    shared = [listeners]
+    with contextlib.ExitStack() as undo:
+        undo.callback(listeners.close)
+        for sock in listeners.sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        for _ in range(count - 1):
+            shared.append(Listeners([]))
+            undo.callback(shared[-1].close)
+            for address in listeners.addresses:
+                try:
+                    sock = _listen(address, backlog, options, shared=True)
+                except OSError as error:
+                    raise ListenError(str(address), error) from error
+                shared[-1].sockets.append(sock)
+        undo.pop_all()
+    return shared
+
+
 def _bind(addresses: Sequence[Address], backlog: int, options: SocketOptions) -> Listeners:
     """Listen on each of `addresses`, on the port that the first of them gets."""
     listeners = Listeners([])
@@ -164,7 +195,9 @@ def _none_left(skipped: Sequence[ListenError]) -> ListenError:
     return ListenError(" or ".join(error.address for error in skipped), cause)
 
 
-def _listen(address: Address, backlog: int, options: SocketOptions) -> socket.socket:
+def _listen(
+    address: Address, backlog: int, options: SocketOptions, *, shared: bool = False
+) -> socket.socket:
     if address.family == socket.AF_INET6 and address.is_every and _ipv6_is_off():
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -179,6 +212,8 @@ def _listen(address: Address, backlog: int, options: SocketOptions) -> socket.so
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A buffer's size must be known before the handshake (tcp(7)).
         options.apply(sock)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address.sockaddr)
         sock.listen(backlog)
         sock.setblocking(False)

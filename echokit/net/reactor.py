@@ -213,7 +213,13 @@ class Reactor:
         poll = self._poller.poll
         handlers = self._handlers
         while not self._stopped:
-            for fd, events in poll(self._patience()):
+            patience = self._patience()
+            ready = poll(patience)
+            if patience and not ready:
+                # A process that was stopped in the wait, and goes on when it is over, has not
+                # looked again: what came meanwhile goes before what is due.
+                ready = poll(0)
+            for fd, events in ready:
                 # An earlier handler of this round may have closed `fd`, or closed it and opened
                 # another under the same number: then this wakes the new one for nothing, which
                 # non-blocking sockets bear.

@@ -5,8 +5,8 @@ of the ended ones are summed.
 """
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from echokit.net.admission import Refusal
@@ -85,6 +85,17 @@ class Counters:
             "ended": {ending.value: self.ended[ending] for ending in Ending},
             "refused": {refusal.value: self.refused[refusal] for refusal in Refusal},
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Counters":
+        """What `as_dict` has told."""
+        ended = {Ending(name): number for name, number in values["ended"].items() if number}
+        refused = {Refusal(name): number for name, number in values["refused"].items() if number}
+        return cls(**{**values, "ended": Counter(ended), "refused": Counter(refused)})
+
+    def with_open_cut(self) -> "Counters":
+        """These, where whoever counted them has ended, and what was open with it."""
+        return replace(self, open=0, ended=self.ended + Counter({Ending.CUT: self.open}))
 
     def in_words(self) -> list[str]:
         """For people: a line, one for the ends, and one for what was refused or failed."""

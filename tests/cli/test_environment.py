@@ -20,6 +20,10 @@ LIMITS = (
 COMMANDS = {
     "serve": f"{SHARED} OUTPUT BACKLOG {LIMITS}",
     "send": f"{SHARED} OUTPUT CONNECT_TIMEOUT TIMEOUT",
+    "load": "CONFIG CONNECTIONS DURATION SIZE RATE IN_FLIGHT FRAMING WARMUP SEED CHUNK_SIZE"
+    " CONNECT_TIMEOUT TIMEOUT OBJECTIVE",
+    "compare": "",
+    "merge": "",
     "demo": "",
     "framings": "",
     "config": "",

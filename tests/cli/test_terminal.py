@@ -100,7 +100,8 @@ def test_a_server_shows_each_hostile_client_in_the_rows_of_any_other(host: str) 
                 assert server._read()
         server.process.send_signal(signal.SIGTERM)
         assert server.end() == 0
-    first, second, *rows = seen(server.given, 2 + 6 * len(PAYLOADS))
+    # The last two are what has been counted.
+    first, second, *rows = seen(server.given, 2 + 6 * len(PAYLOADS) + 2)[:-2]
     assert (first, second) == (f"starting up on {host} port {port}", "waiting for a connection")
     assert [_payload(row) for row in rows[1::6]] == PAYLOADS
     for number, name in enumerate(names):
@@ -169,7 +170,13 @@ def test_json_of_a_server_is_its_events_and_no_others(host: str) -> None:
         assert server.end() == 0
     lines = server.given.count(b"\r\n")
     events = [json.loads(row) for row in seen(server.given, lines)]
-    assert {event["event"] for event in events} == {"listening", "connection", "message", "end"}
+    assert {event["event"] for event in events} == {
+        "listening",
+        "connection",
+        "message",
+        "end",
+        "counters",
+    }
     assert sum(event["size"] for event in events if "size" in event) == len(b"".join(PAYLOADS))
 
 

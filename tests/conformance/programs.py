@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from typing import IO
 
 import pytest
 
@@ -31,38 +30,47 @@ def tool(name: str) -> str:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], *, said: IO[bytes] | None = None, pass_fds: Sequence[int] = ()
+    command: Sequence[str], *, pass_fds: Sequence[int] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program, until the block ends; what it prints goes to `said`."""
-    output = subprocess.DEVNULL if said is None else said
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        pass_fds=pass_fds,
-        start_new_session=True,
-    ) as process:
+    """A program, until the block ends. If that ends in an error, it says what the program said."""
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            pass_fds=pass_fds,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             yield process
+        except BaseException as error:
+            said.seek(0)
+            error.add_note(f"{' '.join(command)} said: {said.read()!r}")
+            raise
         finally:
             # It and those that it started, which are a session of their own; before it has been
             # waited for, while nobody else can have been given its number.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    os.waitpid(-process.pid, 0)
 
 
 @contextlib.contextmanager
 def listening(command: Sequence[str], host: str, port: int) -> Iterator[None]:
     """A server, from when it can be connected to until the block ends."""
-    with tempfile.TemporaryFile() as said, running(command, said=said) as process:
+    with running(command) as process:
         deadline = time.monotonic() + DEADLINE
         while not _accepts(host, port):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.01)
-            if process.returncode is not None or time.monotonic() > deadline:
-                said.seek(0)
-                pytest.fail(f"{command} does not listen on {host} port {port}: {said.read()!r}")
+            assert process.returncode is None, f"{command[0]} ended, with {process.returncode}"
+            assert time.monotonic() < deadline, f"{command[0]} does not listen"
         yield
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from echokit.net.reactor import READ, WRITE, Poller, Reactor, SelectorPoller, Timer
+from tests.net.clocks import Clock, Skipping
 
 POLLERS: dict[str, Callable[[], Poller] | None] = {
     "epoll": getattr(select, "epoll", None),
@@ -33,45 +34,16 @@ def reactor(poller: Poller) -> Iterator[Reactor]:
         yield made
 
 
-class _Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class _Skipping:
-    """A poller that moves the clock on where the real one would wait."""
-
-    def __init__(self, poller: Poller, clock: _Clock) -> None:
-        self._poller = poller
-        self._clock = clock
-        self.register = poller.register
-        self.modify = poller.modify
-        self.unregister = poller.unregister
-        self.close = poller.close
-
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        ready = self._poller.poll(0)
-        if not ready:
-            assert timeout is not None, "this would wait for ever"
-            self._clock.now += timeout
-        return ready
-
-
 @pytest.fixture
-def clock() -> _Clock:
+def clock() -> Clock:
     """The time of `timed`."""
-    return _Clock()
+    return Clock()
 
 
 @pytest.fixture
-def timed(poller: Poller, clock: _Clock) -> Iterator[Reactor]:
+def timed(poller: Poller, clock: Clock) -> Iterator[Reactor]:
     """A reactor for which no time passes but while it waits."""
-    with Reactor(poller=_Skipping(poller, clock), clock=clock) as made:
+    with Reactor(poller=Skipping(poller, clock), clock=clock) as made:
         yield made
 
 
@@ -95,7 +67,7 @@ Pairs = Callable[[], tuple[socket.socket, socket.socket]]
 # Timers.
 
 
-def test_timers_run_when_they_are_due_in_order(timed: Reactor, clock: _Clock) -> None:
+def test_timers_run_when_they_are_due_in_order(timed: Reactor, clock: Clock) -> None:
     ran: list[tuple[str, float]] = []
 
     def note(name: str) -> Callable[[], None]:
@@ -124,7 +96,7 @@ def test_timers_for_the_same_time_run_in_the_order_in_which_they_were_made(
     assert ran == list(range(20))
 
 
-def test_a_cancelled_timer_is_neither_run_nor_waited_for(timed: Reactor, clock: _Clock) -> None:
+def test_a_cancelled_timer_is_neither_run_nor_waited_for(timed: Reactor, clock: Clock) -> None:
     ran: list[str] = []
     timed.call_later(1, lambda: ran.append("cancelled")).cancel()
     later = timed.call_later(3, lambda: ran.append("cancelled by a timer"))
@@ -171,6 +143,37 @@ def test_a_timer_that_sets_itself_anew_without_delay_lets_sockets_have_their_tur
     other.send(b"x")
     timed.run()
     timed.remove(one.fileno())
+
+
+def test_what_came_while_the_process_stood_still_goes_before_what_is_due(
+    poller: Poller, clock: Clock, pairs: Pairs
+) -> None:
+    ours, theirs = pairs()
+    ran: list[str] = []
+
+    class Stopped(Skipping):
+        def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+            ready = super().poll(timeout)
+            if timeout:
+                # Stopped in the wait, which was over when it went on.
+                theirs.send(b"x")
+            return ready
+
+    with Reactor(poller=Stopped(poller, clock), clock=clock) as reactor:
+
+        def on_ready(_events: int) -> None:
+            ran.append("came")
+            ours.recv(1)
+
+        def on_due() -> None:
+            ran.append("due")
+            reactor.stop()
+
+        reactor.add(ours.fileno(), READ, on_ready)
+        reactor.call_later(1, on_due)
+        reactor.run()
+        reactor.remove(ours.fileno())
+    assert ran == ["came", "due"]
 
 
 def test_a_timer_is_not_early_by_the_real_clock(reactor: Reactor) -> None:

@@ -1,0 +1,115 @@
+"""`echokit compare` and `echokit merge`: what can be done with the results of loads."""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from echokit.cli.ending import Ended, exit_code, lines
+
+if TYPE_CHECKING:
+    from echokit.loadgen.compare import Change
+
+__all__ = ["compare", "merge"]
+
+_MISSED = 4
+_STDOUT = "-"
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A.json", help="The run to compare with.")],
+    after: Annotated[Path, typer.Argument(metavar="B.json", help="The run to compare.")],
+    tolerance: Annotated[
+        str,
+        typer.Option(metavar="PERCENT", help="By how much a figure may be worse."),
+    ] = "5%",
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON document.")] = False,
+) -> None:
+    """Compare two results of 'echokit load', figure by figure.
+
+    A change counts if it is more than the spread between the slices of a run; it is a regression
+    if it is for the worse by more than the tolerance, too: then the exit code is 4.
+    """
+    import dataclasses
+    import json
+
+    try:
+        changes = _compared(before, after, tolerance)
+    except Exception as error:
+        if as_json:
+            told = {"error": "; ".join(lines(error)), "exit_code": exit_code(error)}
+            print(json.dumps(told, indent=2))
+        raise
+    regressed = any(change.verdict == "regression" for change in changes)
+    code = _MISSED if regressed else 0
+    if as_json:
+        rows = [dataclasses.asdict(change) for change in changes]
+        print(json.dumps({"changes": rows, "exit_code": code}, indent=2))
+    else:
+        print("\n".join(_table(changes)))
+    if code:
+        raise Ended(code)
+
+
+def _compared(before: Path, after: Path, tolerance: str) -> "list[Change]":
+    from echokit.loadgen.compare import compare as compare_results
+    from echokit.loadgen.result import load_result
+
+    share = _percent(tolerance)
+    return compare_results(load_result(before), load_result(after), share)
+
+
+def _percent(text: str) -> float:
+    from echokit.errors import ConfigError
+
+    match = re.fullmatch(r"([0-9]{1,6}(\.[0-9]{1,6})?)%?", text, re.ASCII)
+    if match is None:
+        raise ConfigError(f"--tolerance: should be a percentage like 5%; found {text!r}")
+    return float(match[1]) / 100
+
+
+def _table(changes: "list[Change]") -> list[str]:
+    from echokit.cli.load_table import FAMILY_TITLES, columns, duration
+
+    def shown(change: "Change", value: float) -> str:
+        if change.unit == "us":
+            return duration(value)
+        return f"{value:,.4g}%" if change.unit == "%" else f"{value:,.0f}"
+
+    rows = [["", "A", "B", "change", "spread", ""]]
+    family = None
+    for change in changes:
+        if change.family != family:
+            family = change.family
+            rows.append([FAMILY_TITLES[family], *[""] * 5])
+        moved = "from 0" if change.change is None else f"{change.change:+.1%}"
+        spread = "?" if change.spread is None else f"{change.spread:.1%}"
+        verdict = change.verdict.upper() if change.verdict == "regression" else change.verdict
+        before, after = shown(change, change.before), shown(change, change.after)
+        rows.append([f"  {change.figure}", before, after, moved, spread, verdict])
+    return columns(rows)
+
+
+def merge(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Where to write; '-' is stdout.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN.json...", help="What 'load --json' wrote.")
+    ],
+) -> None:
+    """Merge results of 'echokit load' that several machines have measured into one, without loss.
+
+    Rates of runs that ran at the same time are added.
+    """
+    from echokit.cli.load_outputs import Outputs
+    from echokit.loadgen.merge import check_histograms
+    from echokit.loadgen.merge import merge as merge_results
+    from echokit.loadgen.result import load_result
+
+    found = [check_histograms(load_result(path), path) for path in runs]
+    merged = merge_results(found)
+    with Outputs(out, None, "table", option="OUT") as outputs:
+        outputs.write(merged)
+    if out != _STDOUT:
+        print(f"echokit: {len(runs)} runs merged into {out}", file=sys.stderr)

@@ -1,0 +1,230 @@
+"""`echokit load`: the load generator and latency meter."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from echokit.cli.ending import Ended, exit_code, lines
+from echokit.cli.options import (
+    ChunkSize,
+    ConnectTimeout,
+    FramingName,
+    Ipv4,
+    Ipv6,
+    Seed,
+    Timeout,
+)
+
+if TYPE_CHECKING:
+    from echokit.cli.load_outputs import Outputs
+    from echokit.loadgen.result import Result
+    from echokit.loadgen.session import Session
+
+__all__ = ["EXAMPLES", "load"]
+
+EXAMPLES = """Examples:
+
+echokit load
+
+echokit load localhost:7 -c 50 -d 10s --objective 'p99<5ms,errors<0.1%'
+
+echokit load '[::1]:7' --rate 1000 --size 64-1k --json run.json"""
+
+
+def load(
+    ctx: typer.Context,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="HOST:PORT",
+            help="What to measure; without it echokit's own server, in another process.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ECHOKIT_CONFIG",
+            metavar="FILE",
+            help="YAML or TOML file with the target and the framing; flags go over it.",
+        ),
+    ] = None,
+    connections: Annotated[
+        str,
+        typer.Option(
+            "--connections",
+            "-c",
+            envvar="ECHOKIT_CONNECTIONS",
+            metavar="N",
+            help="How many connections at a time.",
+        ),
+    ] = "1",
+    duration: Annotated[
+        str | None,
+        typer.Option(
+            "--duration",
+            "-d",
+            envvar="ECHOKIT_DURATION",
+            metavar="TIME",
+            help="How long to measure, all families together. Default: 5s, unless -n is given.",
+        ),
+    ] = None,
+    count: Annotated[
+        str | None,
+        typer.Option("--count", "-n", metavar="N", help="How many exchanges of each family."),
+    ] = None,
+    size: Annotated[
+        str,
+        typer.Option(
+            envvar="ECHOKIT_SIZE",
+            metavar="N|MIN-MAX",
+            help="The size of a message, like 64 or 1k-64k: evenly between, from the seed.",
+        ),
+    ] = "64",
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECHOKIT_RATE",
+            metavar="R",
+            help="Open loop: so many exchanges a second, whatever has come back. Without it a"
+            " connection sends when its last has come back.",
+        ),
+    ] = None,
+    in_flight: Annotated[
+        str,
+        typer.Option(
+            envvar="ECHOKIT_IN_FLIGHT",
+            metavar="N",
+            help="How many exchanges a connection may have under way.",
+        ),
+    ] = "1",
+    framing: FramingName = None,
+    churn: Annotated[
+        bool, typer.Option("--churn", help="A connection of its own for every exchange.")
+    ] = False,
+    warmup: Annotated[
+        str,
+        typer.Option(
+            envvar="ECHOKIT_WARMUP",
+            metavar="TIME",
+            help="How long each family is warmed up before anything counts.",
+        ),
+    ] = "500ms",
+    ipv4: Ipv4 = False,
+    ipv6: Ipv6 = False,
+    workers: Annotated[
+        str,
+        typer.Option(
+            metavar="N", help="Over how many processes it is spread; 0: one for each core."
+        ),
+    ] = "1",
+    seed: Seed = None,
+    chunk_size: ChunkSize = None,
+    connect_timeout: ConnectTimeout = None,
+    timeout: Timeout = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            help="Measure the generator against echokit's own server first.",
+        ),
+    ] = True,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECHOKIT_OBJECTIVE",
+            metavar="TERMS",
+            help="What the figures should be, like 'p99<5ms,errors<0.1%,rate>1000'; p50 to p99.99,"
+            " min, mean, max, also as connect.p99 and service.p99.",
+        ),
+    ] = None,
+    json_file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE|-", help="Write the result as one JSON document."),
+    ] = None,
+    junit: Annotated[
+        str | None,
+        typer.Option("--junit", metavar="FILE", help="Write the verdicts as JUnit XML."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V", help="What the result is to be known by; may come again."),
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="table|quiet", help="What stdout tells."),
+    ] = "table",
+) -> None:
+    """Load an echo server, and measure how fast it comes back, over IPv4 and IPv6.
+
+    Every byte that comes back is checked. Exit code 0 if all came back; 1 if something did not;
+    3 if there was nobody to connect to; 4 if an objective was missed, which may be that of errors.
+    """
+    from echokit.cli.load_outputs import Outputs
+
+    with ExitStack() as opened:
+        # Told before the run, not after it.
+        outputs = opened.enter_context(Outputs(json_file, junit, output))
+        try:
+            result = _run(ctx, outputs)
+        except Ended:
+            raise
+        except BaseException as error:
+            if not outputs.written:
+                from echokit.loadgen.surroundings import unstarted
+
+                outputs.write(unstarted("; ".join(lines(error)), exit_code(error)))
+            raise
+    if result.exit_code:
+        raise Ended(result.exit_code)
+
+
+def _run(ctx: typer.Context, outputs: "Outputs") -> "Result":
+    """Do what the line asks for, and write what it came to, also after an error."""
+    from echokit.cli.load_options import read_wish
+    from echokit.cli.load_progress import shown_progress
+    from echokit.loadgen.session import Session
+
+    wish = read_wish(ctx)
+    with shown_progress(quiet=outputs.quiet) as progress:
+        session = Session(wish, tell=_tell, progress=progress)
+        with _signals(session):
+            try:
+                session.run()
+            except BaseException as error:
+                told = "; ".join(lines(error))
+                outputs.write(session.result(told, exit_code(error)))
+                raise
+    result = session.result()
+    outputs.write(result)
+    return result
+
+
+def _tell(line: str) -> None:
+    print(f"echokit: {line}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _signals(session: "Session") -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the run early, with what it has; the second at once."""
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if session.interrupted:
+            raise KeyboardInterrupt
+        session.interrupt()
+
+    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            with suppress(TypeError):
+                signal.signal(number, handler)
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)

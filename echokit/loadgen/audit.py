@@ -1,0 +1,142 @@
+"""What a run says of its own generator: whether the figures tell of the target, or of itself."""
+
+import os
+from collections.abc import Mapping
+
+from echokit.loadgen.account import Account
+from echokit.loadgen.generator import Generator
+from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.measured import FamilyName
+from echokit.loadgen.payloads import Payloads
+from echokit.loadgen.plan import Plan
+from echokit.loadgen.result import Calibration, Environment, SelfAudit, WarmUp
+from echokit.loadgen.run import LoadRun
+from echokit.loadgen.settings import LoadSettings
+from echokit.net.address import Address
+from echokit.units import format_duration
+
+__all__ = ["audit", "calibrate"]
+
+_CALIBRATION_SECONDS = 0.2
+# A generator that is this busy sends later than it would, and reads later what has come.
+_SATURATED = 0.9
+# A rate is reached if so much of it was.
+_REACHED = 0.97
+# Lateness that is a greater part of the median response time than this is part of the figures;
+# below the first bound, in microseconds, it is the system's ordinary wake-up.
+_LATE = 0.5
+_LATE_LEAST_US = 200
+_TRUSTWORTHY = "the figures tell of the target"
+
+
+def calibrate(settings: LoadSettings, address: Address) -> Calibration:
+    """Measure one generator process against echokit's own server at `address`, closed loop."""
+    plan = Plan(
+        address=address,
+        connections=settings.connections,
+        in_flight=settings.in_flight,
+        rate=None,
+        churn=settings.churn,
+        framing=settings.framing,
+        chunk_size=settings.chunk_size,
+        timeout=settings.timeout,
+        connect_timeout=settings.connect_timeout,
+    )
+    payloads = Payloads(settings.seed, settings.size_min, settings.size_max, settings.framing)
+    generator = Generator(plan, payloads)
+    try:
+        generator.open()
+        # To warm it up.
+        generator.turn(_CALIBRATION_SECONDS / 4)
+        tally = generator.turn(_CALIBRATION_SECONDS)
+    finally:
+        generator.close()
+    service = Histogram()
+    service.add(tally.service)
+    rate = tally.outcomes["ok"] / tally.seconds if tally.seconds else 0.0
+    return Calibration(requests_per_s=rate, service=service.figure())
+
+
+def audit(run: LoadRun, where: Environment, calibration: Calibration | None) -> SelfAudit:
+    """What speaks against the figures of `run`."""
+    settings = run.settings
+    lateness = Histogram()
+    for account in run.accounts.values():
+        lateness.merge(account.lateness)
+    findings = [
+        *_nothing(run.accounts),
+        *_saturated(run),
+        *_rate_missed(settings, run.accounts),
+        *_late(run.accounts, open_loop=settings.rate is not None),
+        *_busy_machine(where),
+    ]
+    return SelfAudit(
+        cpu_share=run.cpu_share,
+        lateness_of="timer" if settings.rate is None else "sends",
+        lateness=lateness.figure(),
+        warm_up=WarmUp(requests=run.warm_up.requests, failed=run.warm_up.failed),
+        calibration=calibration,
+        trustworthy=not findings,
+        verdict="; ".join(findings) or _TRUSTWORTHY,
+        findings=findings,
+    )
+
+
+def _nothing(accounts: Mapping[FamilyName, Account]) -> list[str]:
+    return [
+        f"{_NAMES[family]}: nothing came back well: there are no times"
+        for family, account in accounts.items()
+        if not account.response.count
+    ]
+
+
+def _saturated(run: LoadRun) -> list[str]:
+    if run.cpu_share < _SATURATED:
+        return []
+    cores = os.cpu_count() or 1
+    workers = run.settings.workers
+    more = "use --workers" if workers < cores else "spread it over more machines"
+    return [f"the generator was saturated: {run.cpu_share:.0%} CPU; {more}"]
+
+
+def _rate_missed(settings: LoadSettings, accounts: Mapping[FamilyName, Account]) -> list[str]:
+    found = []
+    for family, account in accounts.items():
+        total = account.total
+        if settings.rate is None or not total.requests:
+            continue
+        rate = total.rate
+        if rate < settings.rate * _REACHED:
+            unsent = f", {total.unsent} were never sent" if total.unsent else ""
+            found.append(
+                f"{_NAMES[family]}: the rate of {settings.rate:g} a second was not reached:"
+                f" {rate:.0f} a second{unsent}"
+            )
+    return found
+
+
+def _late(accounts: Mapping[FamilyName, Account], *, open_loop: bool) -> list[str]:
+    found = []
+    for family, account in accounts.items():
+        late, response = account.lateness.figure(), account.response.figure()
+        if late.p50_us is None or response.p50_us is None or late.p50_us < _LATE_LEAST_US:
+            continue
+        if late.p50_us > response.p50_us * _LATE:
+            what = "sends were late" if open_loop else "what was ready waited"
+            found.append(
+                f"{_NAMES[family]}: {what} by {format_duration(late.p50_us / 1e6)} in the median,"
+                f" of a response time of {format_duration(response.p50_us / 1e6)}"
+            )
+    return found
+
+
+def _busy_machine(where: Environment) -> list[str]:
+    if where.load_average is None or where.cpu_count is None:
+        return []
+    load = where.load_average[0]
+    if load <= where.cpu_count:
+        return []
+    return [f"the machine was busy before: load average {load:.1f} on {where.cpu_count} CPUs"]
+
+
+_NAMES: dict[FamilyName, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}

@@ -1,0 +1,51 @@
+"""The generators of one process: one for each family, that take turns."""
+
+import contextlib
+
+from echokit.loadgen.descriptors import allow_descriptors
+from echokit.loadgen.generator import Generator
+from echokit.loadgen.measured import FamilyName
+from echokit.loadgen.payloads import Payloads
+from echokit.loadgen.plan import BenchPlan
+from echokit.loadgen.records import Tally
+
+__all__ = ["Bench"]
+
+
+class Bench:
+    """The generators of one process. In it, one turn runs at a time.
+
+    Raises:
+        ConfigError: The framing cannot carry messages of such sizes, or there are more connections
+            than this process may have open.
+    """
+
+    def __init__(self, plan: BenchPlan) -> None:
+        self._generators: dict[FamilyName, Generator] = {}
+        allow_descriptors(sum(each.connections for each in plan.plans.values()))
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            for family, each in plan.plans.items():
+                payloads = Payloads(plan.seed, plan.size_min, plan.size_max, each.framing)
+                self._generators[family] = Generator(each, payloads)
+            undo.pop_all()
+
+    def open(self, family: FamilyName) -> tuple[int, OSError | None]:
+        """Connect every lane; how many have, and the last error of those that have not."""
+        generator = self._generators[family]
+        generator.open()
+        return generator.connected, generator.last_error
+
+    def turn(self, family: FamilyName, seconds: float, count: int | None) -> Tally:
+        """Run a turn of `family`; see `Generator.turn`."""
+        return self._generators[family].turn(seconds, count)
+
+    def interrupt(self) -> None:
+        """End the turn that runs, and run none any more. From any thread."""
+        for generator in list(self._generators.values()):
+            generator.interrupt()
+
+    def close(self) -> dict[FamilyName, Tally]:
+        """Close every connection; what the kernel says of them."""
+        closing, self._generators = self._generators, {}
+        return {family: generator.close() for family, generator in closing.items()}

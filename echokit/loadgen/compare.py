@@ -1,0 +1,140 @@
+"""Two runs side by side: what changed, and whether that is more than what varies by itself."""
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from echokit.errors import ConfigError
+from echokit.loadgen.measured import FAMILIES, FamilyName, FamilyResult, Slice
+from echokit.loadgen.result import Result
+
+__all__ = ["Change", "compare"]
+
+# With fewer slices than this, nothing can be said of how they vary.
+_FEWEST_SLICES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure of two runs.
+
+    Attributes:
+        family: Whose figure it is.
+        figure: `requests/s`, `response p99`, `errors`.
+        unit: Microseconds, exchanges a second, or percent.
+        before: What the first run has.
+        after: What the second has.
+        change: How much it changed, relative to the first; None where that was 0, and now is not.
+        spread: How much it varies between the slices of a run: the standard deviation by the mean,
+            the larger of the two runs'; None where there are too few slices.
+        verdict: `regression` is worse by more than the tolerance and the spread.
+    """
+
+    family: FamilyName
+    figure: str
+    unit: Literal["us", "1/s", "%"]
+    before: float
+    after: float
+    change: float | None
+    spread: float | None
+    verdict: Literal["same", "better", "worse", "regression"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A figure to compare: how it is read of a family, and of a slice."""
+
+    name: str
+    unit: Literal["us", "1/s", "%"]
+    more_is_better: bool
+    of_family: Callable[[FamilyResult], float | None]
+    of_slice: Callable[[Slice], float | None]
+
+
+def _response(field: str) -> _Compared:
+    def of_family(family: FamilyResult) -> float | None:
+        value: float | None = getattr(family.response, field)
+        return value
+
+    def of_slice(slice_: Slice) -> float | None:
+        value: float | None = getattr(slice_.response, field)
+        return value
+
+    title = field.removesuffix("_us").replace("_", ".")
+    return _Compared(f"response {title}", "us", False, of_family, of_slice)
+
+
+def _errors(family: FamilyResult) -> float | None:
+    failed = family.requests - family.outcomes.ok
+    return 100 * failed / family.requests if family.requests else None
+
+
+def _slice_errors(slice_: Slice) -> float | None:
+    return 100 * (slice_.requests - slice_.ok) / slice_.requests if slice_.requests else None
+
+
+_FIGURES = (
+    _Compared("requests/s", "1/s", True, lambda f: f.requests_per_s, lambda s: s.requests_per_s),
+    *map(_response, ("p50_us", "p90_us", "p99_us", "p99_9_us", "mean_us")),
+    _Compared("errors", "%", False, _errors, _slice_errors),
+)
+
+
+def compare(before: Result, after: Result, tolerance: float) -> list[Change]:
+    """Every figure of every family that both runs measured.
+
+    Args:
+        before: The first run.
+        after: The second.
+        tolerance: By how much a figure may be worse, relative to the first run.
+
+    Raises:
+        ConfigError: No family was measured by both.
+    """
+    names = [name for name in FAMILIES if name in before.families and name in after.families]
+    if not names:
+        raise ConfigError("no family was measured by both runs: there is nothing to compare")
+    return [
+        change
+        for name in names
+        for change in _changes(name, before.families[name], after.families[name], tolerance)
+    ]
+
+
+def _changes(
+    name: FamilyName, before: FamilyResult, after: FamilyResult, tolerance: float
+) -> Iterator[Change]:
+    for compared in _FIGURES:
+        first, second = compared.of_family(before), compared.of_family(after)
+        if first is None or second is None:
+            continue
+        spreads = [_spread(family, compared) for family in (before, after)]
+        known = [spread for spread in spreads if spread is not None]
+        spread = max(known, default=None)
+        change = (second - first) / first if first else (None if second else 0.0)
+        verdict = _verdict(change, spread, tolerance, more_is_better=compared.more_is_better)
+        yield Change(name, compared.name, compared.unit, first, second, change, spread, verdict)
+
+
+def _spread(family: FamilyResult, compared: _Compared) -> float | None:
+    values = [compared.of_slice(slice_) for slice_ in family.slices]
+    known = [value for value in values if value is not None]
+    mean = statistics.fmean(known) if known else 0.0
+    if len(known) < _FEWEST_SLICES or not mean:
+        return None
+    return statistics.stdev(known) / mean
+
+
+def _verdict(
+    change: float | None, spread: float | None, tolerance: float, *, more_is_better: bool
+) -> Literal["same", "better", "worse", "regression"]:
+    if change is None:
+        # From nothing to something: no share of it, and no spread, excuses that.
+        return "better" if more_is_better else "regression"
+    worse_by = -change if more_is_better else change
+    if abs(change) <= (spread or 0.0) or not change:
+        return "same"
+    if worse_by < 0:
+        return "better"
+    return "regression" if worse_by > tolerance else "worse"

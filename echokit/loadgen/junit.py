@@ -1,0 +1,55 @@
+"""The verdicts of a run as JUnit XML, which CI systems show as tests."""
+
+import re
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+from echokit.loadgen.measured import FAMILIES, FamilyResult
+from echokit.loadgen.result import Result, Verdict
+
+__all__ = ["junit_xml"]
+
+# What XML 1.0 cannot hold, escaped or not (section 2.2).
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def junit_xml(result: Result) -> str:
+    """The run as a test, the exchanges of each family, and each objective for each family."""
+    suite = Element("testsuite", name="echokit load", timestamp=result.started_at[:19])
+    _case(suite, "run", "run", result.error)
+    objectives_of_errors = any(verdict.figure == "errors" for verdict in result.objectives)
+    for name in FAMILIES:
+        family = result.families.get(name)
+        if family is not None:
+            _case(suite, name, "exchanges", None if objectives_of_errors else _failed(family))
+    for verdict in result.objectives:
+        _case(suite, verdict.family, verdict.term, _missed(verdict))
+    suite.set("tests", str(len(suite)))
+    suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    suite.set("errors", "0")
+    suite.set("time", f"{result.duration_s:.3f}")
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(suite, encoding="unicode") + "\n"
+
+
+def _case(suite: Element, group: str, name: str, failure: str | None) -> None:
+    case = SubElement(suite, "testcase", classname=f"echokit.load.{group}", name=name)
+    if failure is not None:
+        SubElement(case, "failure", message=_NO_XML.sub("?", failure))
+
+
+def _failed(family: FamilyResult) -> str | None:
+    failed = {
+        outcome: count
+        for outcome, count in family.outcomes.model_dump().items()
+        if count and outcome != "ok"
+    }
+    if not failed:
+        return None
+    kinds = ", ".join(f"{count} {outcome}" for outcome, count in failed.items())
+    return f"{sum(failed.values())} of {family.requests} exchanges failed: {kinds}"
+
+
+def _missed(verdict: Verdict) -> str | None:
+    if verdict.met:
+        return None
+    measured = "nothing" if verdict.measured is None else f"{verdict.measured:g} {verdict.unit}"
+    return f"{verdict.term}: {measured} measured"

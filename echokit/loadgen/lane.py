@@ -1,0 +1,276 @@
+"""One of the connections that the load goes over, from its first connect to its last close.
+
+This is the hot path of the generator: a connection that only echoes needs less than
+`net.connection` does for every use, and what is measured should be the target. Framed messages go
+through the framing's own decoder.
+"""
+
+import errno
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+from echokit.loadgen.pending import SURPLUS, WELL, Pending
+from echokit.net.connecting import begin_connect, connect_error
+from echokit.net.reactor import READ, WRITE
+from echokit.net.tcp_info import tcp_info
+
+if TYPE_CHECKING:
+    import socket
+
+    from echokit.loadgen.generator import Generator
+
+__all__ = ["NOW", "Lane"]
+
+# When an exchange is due that is not due at a time of its own.
+NOW = 0
+
+
+class Lane:
+    """A place for one connection at a time, which comes again when it has ended.
+
+    Args:
+        generator: Whose load it carries.
+        number: Which it is, over all workers; where it begins in the payloads.
+    """
+
+    __slots__ = (
+        "_chunk_size", "_connecting_since", "_cursor", "_due", "_generator", "_mask", "_messages",
+        "_queued", "_records", "_recv", "_send", "_sock", "_take", "_unsent", "_wires", "connected",
+        "failures_in_a_row", "listed", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, generator: "Generator", number: int) -> None:
+        self._generator = generator
+        self._records = generator.records
+        payloads = generator.payloads
+        self._messages, self._wires = payloads.messages, payloads.wires
+        # The pool's size is a power of two.
+        self._mask = len(payloads) - 1
+        self._cursor = payloads.start(number)
+        self._chunk_size = generator.plan.chunk_size
+        self._sock: socket.socket | None = None
+        self._connecting_since: int | None = None
+        # When the exchange for which a connection is being made was due.
+        self._due: int | None = None
+        # What has been sent and has to come back.
+        self._renew()
+        self._unsent: memoryview | None = None
+        self._queued: list[bytes] = []
+        self.connected = False
+        self.failures_in_a_row = 0
+        # Whether the generator has it among those that are free.
+        self.listed = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way on it: no exchange, no connect."""
+        return not self.waiting and self._connecting_since is None
+
+    def _renew(self) -> None:
+        """Nothing is to come back any more, and the stream begins anew."""
+        generator = self._generator
+        pending = Pending(
+            generator.plan.framing, generator.records, own_response=generator.own_response
+        )
+        # Looked up once, as they are used for every exchange.
+        self.waiting, self._take = pending.waiting, pending.take
+
+    # Connecting.
+
+    def open(self, due: int | None = None) -> None:
+        """Begin to connect; where an exchange waits for it, `due` is when that was due."""
+        now = monotonic_ns()
+        self._connecting_since = now
+        # In a closed loop an exchange is due when it begins.
+        self._due = now if due == NOW else due
+        try:
+            self._sock = begin_connect(self._generator.plan.address)
+        except OSError as error:
+            self._connect_failed(error)
+            return
+        self._generator.reactor.add(self._sock.fileno(), WRITE, self._on_decided)
+
+    def _on_decided(self, _events: int) -> None:
+        sock = self._sock
+        if sock is None or self._connecting_since is None:
+            return
+        if error := connect_error(sock):
+            self._connect_failed(error)
+            return
+        self._records.connect.append(monotonic_ns() - self._connecting_since)
+        self._connecting_since = None
+        self.failures_in_a_row = 0
+        self._recv, self._send = sock.recv, sock.send
+        self.connected = True
+        reactor = self._generator.reactor
+        reactor.remove(sock.fileno())
+        reactor.add(sock.fileno(), READ, self.on_ready)
+        due, self._due = self._due, None
+        if due is None:
+            self._generator.has_room(self)
+        else:
+            self.transmit(1, due)
+
+    def _connect_failed(self, error: OSError) -> None:
+        self.failures_in_a_row += 1
+        # Without an exchange that waits for it, the next one counts as begun: it found none.
+        extra = self._due is None
+        self._records.requests += extra
+        self._due = None
+        self._drop_socket()
+        if error.errno == errno.ECONNREFUSED:
+            outcome = "refused"
+        else:
+            outcome = "connect_timeout" if error.errno == errno.ETIMEDOUT else "connect_failed"
+        self._records.failures[outcome] += 1
+        self._generator.connect_failed(self, error, extra=extra)
+
+    # Sending.
+
+    def begin(self, due: int) -> None:
+        """Begin one exchange, which was due at `due`; connect for it first, if need be."""
+        self._records.requests += 1
+        if self.connected:
+            self.transmit(1, due)
+        else:
+            self.open(due)
+
+    def transmit(self, count: int, due: int) -> None:
+        """Send the next `count` messages, which have been counted as begun; it is connected."""
+        cursor = self._cursor
+        sent_at = monotonic_ns()
+        records = self._records
+        if count == 1:
+            message = self._messages[cursor]
+            data = self._wires[cursor]
+            self._cursor = (cursor + 1) & self._mask
+            self.waiting.append((message, due or sent_at, sent_at))
+            records.bytes_sent += len(message)
+        else:
+            indices = [(cursor + step) & self._mask for step in range(count)]
+            self._cursor = (cursor + count) & self._mask
+            messages = [self._messages[index] for index in indices]
+            data = b"".join([self._wires[index] for index in indices])
+            self.waiting.extend([(message, due or sent_at, sent_at) for message in messages])
+            records.bytes_sent += sum(map(len, messages))
+        if self._unsent is not None:
+            self._queued.append(data)
+            return
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._lose("reset")
+            return
+        if sent < len(data):
+            self._wait_to_send(memoryview(data)[sent:])
+
+    def _wait_to_send(self, rest: memoryview) -> None:
+        self._unsent = rest
+        if self._sock is not None:
+            self._generator.reactor.modify(self._sock.fileno(), READ | WRITE)
+
+    def _on_writable(self) -> None:
+        if self._unsent is None or self._sock is None:
+            return
+        try:
+            sent = self._send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._lose("reset")
+            return
+        if sent < len(self._unsent):
+            self._unsent = self._unsent[sent:]
+        elif self._queued:
+            self._unsent = memoryview(b"".join(self._queued))
+            self._queued.clear()
+        else:
+            self._unsent = None
+            self._generator.reactor.modify(self._sock.fileno(), READ)
+
+    # Receiving.
+
+    def on_ready(self, events: int) -> None:
+        """The reactor's call: the socket is ready for some of `events`."""
+        if events & WRITE:
+            self._on_writable()
+            if not events & ~WRITE or not self.connected:
+                return
+        try:
+            data = self._recv(self._chunk_size)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._lose("reset")
+            return
+        now = monotonic_ns()
+        if not data:
+            self._on_eof()
+            return
+        found = self._take(data, now)
+        if found is WELL:
+            self._generator.has_room(self)
+        elif found is SURPLUS:
+            # No exchange's failure, but the connection's end.
+            self._end()
+        elif found is not None:
+            self._lose(found)
+
+    # Ending.
+
+    def _on_eof(self) -> None:
+        if self.waiting:
+            self._lose("early_close")
+        else:
+            self._records.idle_closes += 1
+            self._end()
+
+    def _lose(self, outcome: str) -> None:
+        """The connection has failed, and what was in flight on it with it."""
+        failures = self._records.failures
+        if self.waiting:
+            # What only stood behind a wrong or a late answer may have been well.
+            rest = outcome if outcome in ("early_close", "reset") else "abandoned"
+            failures[outcome] += 1
+            failures[rest] += len(self.waiting) - 1
+        else:
+            self._records.idle_closes += 1
+        self._end()
+
+    def _end(self) -> None:
+        self._drop_socket()
+        self._generator.connection_ended(self)
+
+    def expire(self, oldest: int, oldest_connect: int) -> None:
+        """Fail what was sent before `oldest`, or a connect begun before `oldest_connect`."""
+        if self._connecting_since is not None:
+            if self._connecting_since < oldest_connect:
+                self._connect_failed(TimeoutError(errno.ETIMEDOUT, "no answer"))
+        elif self.waiting and self.waiting[0][2] < oldest:
+            self._lose("timeout")
+
+    def abandon(self) -> None:
+        """Give up what is under way, at the end of a turn or of the run."""
+        if self._due is not None:
+            self._records.failures["abandoned"] += 1
+        self._records.failures["abandoned"] += len(self.waiting)
+        self._due = None
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; nothing is in flight, or what was has been counted."""
+        self._drop_socket()
+
+    def _drop_socket(self) -> None:
+        sock = self._sock
+        if self.connected and sock is not None:
+            self._records.note_connection(tcp_info(sock))
+        self._sock, self.connected, self._connecting_since = None, False, None
+        self._renew()
+        self._queued.clear()
+        self._unsent = None
+        if sock is not None:
+            self._generator.reactor.discard(sock.fileno())
+            sock.close()

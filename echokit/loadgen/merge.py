@@ -1,0 +1,193 @@
+"""Several runs as one: what several machines measured at a time, without any loss."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from echokit import __version__
+from echokit.errors import ConfigError
+from echokit.loadgen.account import join_figures
+from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.measured import FAMILIES, FamilyResult, Outcomes, TcpInfo
+from echokit.loadgen.objectives import Objective, judge
+from echokit.loadgen.result import Result, SelfAudit, Source, WarmUp
+from echokit.loadgen.session import exit_code
+from echokit.loadgen.slices import merge_slices
+
+__all__ = ["check_histograms", "merge"]
+
+Value = TypeVar("Value")
+
+
+def check_histograms(result: Result, path: Path) -> Result:
+    """`result`, whose histograms can be decoded.
+
+    Raises:
+        ConfigError: One cannot; it names `path` and the place.
+    """
+    for name, family in result.families.items():
+        for span in ("connect", "service", "response"):
+            try:
+                Histogram.of(getattr(family, span))
+            except ConfigError as error:
+                raise ConfigError(f"{path}: families.{name}.{span}: {error}") from error
+    return result
+
+
+def merge(results: Sequence[Result]) -> Result:
+    """One result of several, at least one.
+
+    Rates of runs that ran at the same time are added; those of runs that did not are averaged over
+    all of their time. Objectives are judged anew.
+    """
+    ordered = sorted(results, key=_started)
+    began = _started(ordered[0])
+    ended = max(_ended(result) for result in ordered)
+    families = {
+        name: _merge_family(
+            [(_started(r) - began, r.families[name]) for r in ordered if name in r.families],
+            together=_together(ordered),
+        )
+        for name in FAMILIES
+        if any(name in result.families for result in ordered)
+    }
+    objectives = {
+        verdict.term: Objective(
+            verdict.term, verdict.figure, verdict.operator, verdict.limit, verdict.unit
+        )
+        for result in ordered
+        for verdict in result.objectives
+    }
+    merged = ordered[0].model_copy(
+        update={
+            "echokit_version": __version__,
+            "status": _status(ordered),
+            "error": next((result.error for result in ordered if result.error), None),
+            "duration_s": (ended - began).total_seconds(),
+            "target": _same(ordered, lambda result: result.target),
+            "settings": _same(ordered, lambda result: result.settings),
+            "seed": _same(ordered, lambda result: result.seed),
+            "labels": dict(set.intersection(*(set(r.labels.items()) for r in ordered))),
+            "families": families,
+            "skipped": {
+                name: why
+                for result in ordered
+                for name, why in result.skipped.items()
+                if name not in families
+            },
+            "self_audit": _merge_audits(ordered),
+            "objectives": judge(list(objectives.values()), families),
+            "merged_from": [source for result in ordered for source in _sources(result)],
+        }
+    )
+    return Result.model_validate(
+        merged.model_copy(update={"exit_code": exit_code(merged)}).model_dump()
+    )
+
+
+def _started(result: Result) -> datetime:
+    return datetime.fromisoformat(result.started_at)
+
+
+def _ended(result: Result) -> datetime:
+    return _started(result) + timedelta(seconds=result.duration_s)
+
+
+def _together(ordered: Sequence[Result]) -> bool:
+    """Whether there was a moment at which all were running."""
+    return max(map(_started, ordered)) < min(map(_ended, ordered))
+
+
+def _same(ordered: Sequence[Result], read: Callable[[Result], Value]) -> Value | None:
+    """What all agree on."""
+    first = read(ordered[0])
+    return first if all(read(result) == first for result in ordered) else None
+
+
+def _status(ordered: Sequence[Result]) -> str:
+    statuses = {result.status for result in ordered}
+    return next((s for s in ("failed", "interrupted") if s in statuses), "complete")
+
+
+def _sources(result: Result) -> list[Source]:
+    """The runs that `result` is made of."""
+    if result.merged_from:
+        return result.merged_from
+    requests = sum(family.requests for family in result.families.values())
+    environment = result.environment
+    return [Source(started_at=result.started_at, requests=requests, environment=environment)]
+
+
+def _merge_audits(ordered: Sequence[Result]) -> SelfAudit | None:
+    audits = [result.self_audit for result in ordered if result.self_audit is not None]
+    if not audits:
+        return None
+    findings = list(dict.fromkeys(finding for audit in audits for finding in audit.findings))
+    return SelfAudit(
+        cpu_share=max(audit.cpu_share for audit in audits),
+        lateness_of=audits[0].lateness_of,
+        lateness=join_figures([audit.lateness for audit in audits]),
+        warm_up=WarmUp(
+            requests=sum(audit.warm_up.requests for audit in audits),
+            failed=sum(audit.warm_up.failed for audit in audits),
+        ),
+        calibration=None,
+        trustworthy=not findings,
+        verdict="; ".join(findings) or audits[0].verdict,
+        findings=findings,
+    )
+
+
+def _merge_family(
+    parts: Sequence[tuple[timedelta, FamilyResult]], *, together: bool
+) -> FamilyResult:
+    """One family of several runs, each with how long after the first it began."""
+    families = [family for _, family in parts]
+    seconds = [family.measured_s for family in families]
+    # Side by side they took as long as the longest; one after the other, as long as all.
+    measured = max(seconds) if together else sum(seconds)
+
+    def total(read: Callable[[FamilyResult], int]) -> int:
+        return sum(map(read, families))
+
+    def rate(read: Callable[[FamilyResult], float]) -> float:
+        weights = [1.0 if together or not measured else s / measured for s in seconds]
+        return sum(read(f) * weight for f, weight in zip(families, weights, strict=True))
+
+    asked = [f.requested_rate_per_s for f in families if f.requested_rate_per_s is not None]
+    outcomes: Counter[str] = Counter()
+    for family in families:
+        outcomes.update(family.outcomes.model_dump())
+    return FamilyResult(
+        addresses=list(dict.fromkeys(address for f in families for address in f.addresses)),
+        measured_s=measured,
+        requested_rate_per_s=(sum(asked) if together else max(asked)) if asked else None,
+        actual_rate_per_s=rate(lambda family: family.actual_rate_per_s),
+        requests_per_s=rate(lambda family: family.requests_per_s),
+        requests=total(lambda family: family.requests),
+        unsent=total(lambda family: family.unsent),
+        outcomes=Outcomes(**outcomes),
+        bytes_sent=total(lambda family: family.bytes_sent),
+        bytes_received=total(lambda family: family.bytes_received),
+        surplus_bytes=total(lambda family: family.surplus_bytes),
+        idle_closes=total(lambda family: family.idle_closes),
+        connect=join_figures([family.connect for family in families]),
+        service=join_figures([family.service for family in families]),
+        response=join_figures([family.response for family in families]),
+        slices=merge_slices([(offset.total_seconds(), f.slices) for offset, f in parts]),
+        tcp_info=_merge_tcp_info([f.tcp_info for f in families if f.tcp_info is not None]),
+    )
+
+
+def _merge_tcp_info(parts: Sequence[TcpInfo]) -> TcpInfo | None:
+    if not parts:
+        return None
+    rtt = join_figures([part.rtt for part in parts])
+    deviations = sum(part.rttvar_mean_us * part.rtt.count for part in parts)
+    return TcpInfo(
+        rtt=rtt,
+        rttvar_mean_us=deviations / rtt.count if rtt.count else 0.0,
+        retransmits=sum(part.retransmits for part in parts),
+    )

@@ -1,0 +1,182 @@
+"""A run from its first connection to its last: warm-up, turns, and what they add up to.
+
+The families take turns in short stretches, in an order that turns round each time (A B B A): what
+drifts meanwhile, the machine's clock speed or a neighbour's load, meets both alike.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from echokit.errors import DialError, EchokitError
+from echokit.loadgen.account import Account
+from echokit.loadgen.crew import Crew
+from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.measured import FamilyName
+from echokit.loadgen.records import Tally
+from echokit.loadgen.settings import LoadSettings
+from echokit.net.address import Address
+
+__all__ = ["LoadRun", "NothingCameBack", "Progress"]
+
+# A turn has room for so many exchanges one after the other, at least.
+_EXCHANGES_A_TURN = 50
+# With a count and no duration: how long nothing may come back before the run is given up, beyond
+# the timeout, in seconds.
+_SILENCE = 10.0
+
+
+class NothingCameBack(EchokitError):
+    """A target that has stopped to answer, in a run that only a number of exchanges would end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        share: 0 to 1.
+        accounts: What the families have given so far.
+    """
+
+    share: float
+    accounts: Mapping[FamilyName, Account]
+
+
+class LoadRun:
+    """One run against `addresses`.
+
+    Attributes:
+        accounts: What each family has given so far.
+        cpu_share: The generator's own CPU time by measured time, of the busiest worker.
+        warm_up: What went before the measuring.
+        turn_s: How long a turn is, in seconds.
+        interrupted: Whether the run was ended early.
+    """
+
+    def __init__(
+        self,
+        settings: LoadSettings,
+        addresses: Mapping[FamilyName, Address],
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.addresses = dict(addresses)
+        self.accounts: dict[FamilyName, Account] = {family: Account() for family in addresses}
+        self.warm_up = Tally()
+        self.turn_s = settings.turn_seconds(len(self.addresses))
+        self.interrupted = False
+        self._progress = progress
+        self._crew: Crew | None = None
+        self._began = 0.0
+        self._cpu_seconds = 0.0
+
+    @property
+    def cpu_share(self) -> float:
+        """The generator's own CPU time by measured time, of the busiest worker."""
+        measured = sum(account.total.seconds for account in self.accounts.values())
+        return self._cpu_seconds / measured if measured else 0.0
+
+    def interrupt(self) -> None:
+        """End the run early. From any thread, and from signal handlers."""
+        self.interrupted = True
+        if self._crew is not None:
+            self._crew.interrupt()
+
+    def measure(self) -> None:
+        """Warm up, and measure until time or count is reached, or `interrupt` is called.
+
+        Raises:
+            DialError: Not one connection could be made, over any family.
+            ConfigError: The framing cannot carry messages of such sizes.
+            NothingCameBack: Only a count would end the run, and nothing comes back any more.
+            ChildDied: A worker died.
+        """
+        with Crew(self.settings, self.addresses) as crew:
+            self._crew = crew
+            try:
+                self._open(crew)
+                self._warm_up(crew)
+                self._began = time.monotonic()
+                self._take_turns(crew)
+            finally:
+                self._crew = None
+            for family, tally in crew.finish().items():
+                self.accounts[family].add_connections(tally)
+
+    def _open(self, crew: Crew) -> None:
+        """Connect; a run in which nobody could is none."""
+        failures = []
+        for family, address in self.addresses.items():
+            connected, error = crew.open(family)
+            if error is not None and not connected:
+                failures.append((str(address), error))
+        if failures and len(failures) == len(self.addresses) and not self.interrupted:
+            raise DialError(", ".join(map(str, self.addresses.values())), failures)
+
+    def _warm_up(self, crew: Crew) -> None:
+        for family in self.addresses:
+            if self.interrupted or not self.settings.warmup:
+                continue
+            tally = crew.turn(family, self.settings.warmup).tally
+            self.accounts[family].connect.add(tally.connect)
+            self._lengthen_turns(tally)
+            self.warm_up.add(tally)
+
+    def _lengthen_turns(self, tally: Tally) -> None:
+        """A turn ends with a wait for what is in flight: on a long way it should be longer."""
+        if tally.service and self.settings.duration is not None:
+            service = Histogram()
+            service.add(tally.service)
+            median = (service.figure().p50_us or 0) / 1e6
+            share = self.settings.duration / len(self.addresses)
+            self.turn_s = min(max(self.turn_s, _EXCHANGES_A_TURN * median), share)
+
+    def _take_turns(self, crew: Crew) -> None:
+        order = list(self.addresses)
+        while not self.interrupted and any(self._remains(family) for family in order):
+            for family in order:
+                remains = self._remains(family)
+                if remains is None or self.interrupted:
+                    continue
+                start = time.monotonic() - self._began
+                turn = crew.turn(family, *remains)
+                self._cpu_seconds += turn.cpu_share * turn.tally.seconds
+                self.accounts[family].add(start, turn.tally)
+                self._look_for_silence(family)
+                if self._progress is not None:
+                    self._progress(Progress(self._share(), self.accounts))
+            order.reverse()
+
+    def _remains(self, family: FamilyName) -> tuple[float, int | None] | None:
+        """How long, and of how many exchanges, the family's next turn is; None: it has had all."""
+        settings, total = self.settings, self.accounts[family].total
+        seconds, count = self.turn_s, None
+        if settings.duration is not None:
+            left = settings.duration / len(self.addresses) - total.seconds
+            # What is left over for want of a hundredth of a turn is not worth one.
+            if left < self.turn_s / 100:
+                return None
+            seconds = min(seconds, left)
+        if settings.count is not None:
+            count = settings.count - total.requests - total.unsent
+            if count <= 0:
+                return None
+        return seconds, count
+
+    def _share(self) -> float:
+        shares = [0.0]
+        for account in self.accounts.values():
+            total = account.total
+            if self.settings.duration is not None:
+                shares.append(total.seconds * len(self.accounts) / self.settings.duration)
+            if self.settings.count is not None:
+                shares.append((total.requests + total.unsent) / self.settings.count)
+        return min(1.0, max(shares))
+
+    def _look_for_silence(self, family: FamilyName) -> None:
+        silent = self.accounts[family].silent_seconds
+        if self.settings.duration is None and silent > self.settings.timeout + _SILENCE:
+            raise NothingCameBack(
+                f"nothing came back from {self.addresses[family]} for {silent:.0f}s"
+            )

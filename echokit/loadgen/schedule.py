@@ -1,0 +1,59 @@
+"""When the exchanges of an open loop are due: evenly spaced, whatever has come back."""
+
+import math
+import sys
+
+__all__ = ["NEVER", "Schedule"]
+
+NEVER = sys.maxsize
+
+
+class Schedule:
+    """The times at which exchanges are due, in nanoseconds of the monotonic clock.
+
+    It goes on from turn to turn as if there was nothing between them, so that the rate is right
+    also where a turn has less than one exchange.
+
+    Args:
+        rate: Exchanges a second.
+        phase: By how much of an interval it is shifted, 0 to 1.
+
+    Attributes:
+        next_due: When the next exchange is due; `NEVER` where the turn has none any more.
+    """
+
+    __slots__ = ("_began", "_interval", "_last", "_number", "_turns", "next_due")
+
+    def __init__(self, rate: float, phase: float) -> None:
+        self._interval = 1e9 / rate
+        # How long the turns were until now.
+        self._turns = -phase * self._interval
+        self._number = 0
+        self._last = 0
+        self._began = 0.0
+        self.next_due = NEVER
+
+    def begin(self, now: int, seconds: float, count: int) -> None:
+        """Begin a turn of so many seconds, and of at most `count` exchanges."""
+        self._began = now - self._turns
+        self._number = max(0, math.ceil(self._turns / self._interval))
+        self._turns += seconds * 1e9
+        last = max(0, math.ceil(self._turns / self._interval))
+        self._last = min(last, self._number + count)
+        self._look()
+
+    def advance(self) -> None:
+        """The next exchange has begun: to the one after it."""
+        self._number += 1
+        self._look()
+
+    def _look(self) -> None:
+        within = self._number < self._last
+        self.next_due = int(self._began + self._number * self._interval) if within else NEVER
+
+    def give_up(self) -> int:
+        """Leave out what is left of the turn; how many exchanges that is."""
+        left = self._last - self._number
+        self._number = self._last
+        self.next_due = NEVER
+        return left

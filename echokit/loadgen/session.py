@@ -1,0 +1,192 @@
+"""One `echokit load` as a whole: its target, its calibration, the run, and its document."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from echokit import __version__
+from echokit.loadgen.audit import audit, calibrate
+from echokit.loadgen.descriptors import allow_descriptors
+from echokit.loadgen.measured import FAMILIES, FamilyName
+from echokit.loadgen.objectives import Objective, judge
+from echokit.loadgen.own_server import OwnServer
+from echokit.loadgen.result import Calibration, Result, Target
+from echokit.loadgen.run import LoadRun, Progress
+from echokit.loadgen.settings import SOCKET_FAMILIES, LoadSettings
+from echokit.loadgen.surroundings import environment, timestamp
+from echokit.loadgen.targets import Targets, find_targets
+from echokit.net.address import Address, Endpoint
+
+__all__ = ["Session", "Wish", "exit_code"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is asked for.
+
+    Attributes:
+        target: What to measure; None is echokit's own server.
+        settings: How.
+        objectives: What the figures should be.
+        labels: What the document is to be known by.
+    """
+
+    target: Endpoint | None
+    settings: LoadSettings
+    objectives: Sequence[Objective] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Session:
+    """One load, from its target to its document.
+
+    Args:
+        wish: What is asked for.
+        tell: Is given what should be known before the end, a line each.
+        progress: Is told after each turn how far it is.
+    """
+
+    def __init__(
+        self,
+        wish: Wish,
+        *,
+        tell: Callable[[str], None] = lambda _line: None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self.wish = wish
+        self.interrupted = False
+        self._tell = tell
+        self._progress = progress
+        self._started_at = timestamp()
+        self._began = time.monotonic()
+        self._environment = environment()
+        self._targets: Targets | None = None
+        self._calibration: Calibration | None = None
+        self._run: LoadRun | None = None
+
+    def interrupt(self) -> None:
+        """End it early, with what there is. From any thread, and from signal handlers."""
+        self.interrupted = True
+        # What has not begun by now sees the flag.
+        if self._run is not None:
+            self._run.interrupt()
+
+    def run(self) -> None:
+        """Do it all; `result` then has what it came to, also after an error.
+
+        Raises:
+            ResolveError: The target has no address (of the family asked for).
+            DialError: It takes no connection.
+            ConfigError: The framing cannot carry messages of such sizes, or there are more
+                connections than a process may have.
+            NothingCameBack: Only a count would end it, and nothing comes back any more.
+            ChildDied: A process that it had started died.
+        """
+        settings = self.wish.settings
+        if self.wish.target is None or settings.calibrate:
+            # The own server inherits it.
+            allow_descriptors(settings.connections * len(FAMILIES))
+        if self.wish.target is None:
+            with OwnServer(settings.framing) as server:
+                self._targets = Targets(_wanted(server.addresses, settings), {})
+                where = ", ".join(map(str, self._targets.addresses.values()))
+                self._tell(f"no target given: measuring echokit's own server on {where}")
+                self._measure(server.addresses)
+            return
+        host, port = self.wish.target.host, self.wish.target.port
+        self._targets = find_targets(host, port, settings)
+        for why in self._targets.skipped.values():
+            self._tell(f"{why}; measuring without it")
+        if not settings.calibrate:
+            self._measure({})
+            return
+        with OwnServer(settings.framing) as server:
+            self._calibrate(server.addresses)
+        self._measure({})
+
+    def _measure(self, own: Mapping[FamilyName, Address]) -> None:
+        self._calibrate(own)
+        if self._targets is not None and not self.interrupted:
+            addresses = self._targets.addresses
+            self._run = LoadRun(self.wish.settings, addresses, self._progress)
+            self._run.measure()
+
+    def _calibrate(self, own: Mapping[FamilyName, Address]) -> None:
+        if own and self.wish.settings.calibrate and not self.interrupted:
+            self._calibration = calibrate(self.wish.settings, next(iter(own.values())))
+
+    def result(self, error: str | None = None, code: int | None = None) -> Result:
+        """The document of what there is.
+
+        Args:
+            error: Why it failed, if it did.
+            code: The exit code that stands for that; None lets the figures say.
+        """
+        wish, run = self.wish, self._run
+        rate = wish.settings.rate
+        families = {} if run is None else {
+            family: account.result([str(run.addresses[family])], rate)
+            for family, account in run.accounts.items()
+        }  # fmt: skip
+        turn_s = wish.settings.turn_seconds(1) if run is None else run.turn_s
+        result = Result(
+            echokit_version=__version__,
+            status=self._status(error),
+            error=error,
+            exit_code=0,
+            started_at=self._started_at,
+            duration_s=time.monotonic() - self._began,
+            target=self._target(),
+            settings=wish.settings.document(turn_s),
+            seed=wish.settings.seed,
+            labels=dict(wish.labels),
+            environment=self._environment,
+            families=families,
+            skipped={} if self._targets is None else self._targets.skipped,
+            self_audit=audit(run, self._environment, self._calibration) if run else None,
+            objectives=judge(wish.objectives, families),
+            merged_from=[],
+        )
+        return result.model_copy(update={"exit_code": exit_code(result) if code is None else code})
+
+    def _status(self, error: str | None) -> Literal["complete", "interrupted", "failed"]:
+        if error is not None:
+            return "failed"
+        return "interrupted" if self.interrupted else "complete"
+
+    def _target(self) -> Target | None:
+        if self.wish.target is not None:
+            return Target(host=self.wish.target.host, port=self.wish.target.port, own_server=False)
+        if self._targets is None:
+            return None
+        first = next(iter(self._targets.addresses.values()))
+        return Target(host=first.host, port=first.port, own_server=True)
+
+
+def exit_code(result: Result) -> int:
+    """The exit code that the figures of `result` stand for.
+
+    1 if every exchange failed; 4 if an objective was missed; 1 if some failed and no objective
+    says how many may; else 0.
+    """
+    requests = sum(family.requests for family in result.families.values())
+    well = sum(family.outcomes.ok for family in result.families.values())
+    surplus = any(family.surplus_bytes for family in result.families.values())
+    if (requests or result.status != "interrupted") and not well:
+        return 1
+    if not all(verdict.met for verdict in result.objectives):
+        return 4
+    allowed = any(verdict.figure == "errors" for verdict in result.objectives)
+    return 1 if surplus or (well < requests and not allowed) else 0
+
+
+def _wanted(
+    addresses: Mapping[FamilyName, Address], settings: LoadSettings
+) -> dict[FamilyName, Address]:
+    """Those of the family asked for."""
+    return {
+        name: address
+        for name, address in addresses.items()
+        if settings.family in (0, SOCKET_FAMILIES[name])
+    }

@@ -1,0 +1,65 @@
+"""Accounts: all turns add up, and the slices stay few."""
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echokit.loadgen.account import MOST_SLICES, Account
+from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.records import Tally
+
+
+def _tally(times: list[int], failed: int) -> Tally:
+    return Tally(
+        seconds=0.5,
+        sending_seconds=0.5,
+        requests=len(times) + failed,
+        outcomes=Counter(ok=len(times), reset=failed),
+        service=Counter(times),
+        response=Counter(times),
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(1, 10**6), max_size=4), st.integers(0, 3)), max_size=150
+    )
+)
+def test_turns_add_up_without_loss_in_bounded_slices(turns: list[tuple[list[int], int]]) -> None:
+    account = Account()
+    whole = Histogram()
+    for number, (times, failed) in enumerate(turns):
+        account.add(number * 0.5, _tally(times, failed))
+        whole.add(Counter(times))
+    result = account.result(["[::1]:7"], None)
+    assert result.response == whole.figure()
+    assert result.outcomes.reset == sum(failed for _, failed in turns)
+    slices = result.slices
+    assert len(slices) <= MOST_SLICES
+    assert sum(slice_.requests for slice_ in slices) == result.requests
+    assert sum(slice_.response.count for slice_ in slices) == result.response.count
+    assert [s.start_s for s in slices] == sorted(s.start_s for s in slices)
+    assert sum(s.duration_s for s in slices) == result.measured_s
+    joined = Histogram()
+    for slice_ in slices:
+        joined.merge(Histogram.of(slice_.response))
+    assert joined.figure() == whole.figure()
+
+
+def test_the_times_of_a_turn_are_not_kept() -> None:
+    account = Account()
+    for number in range(10):
+        account.add(number, _tally(list(range(1, 2000)), 0))
+    assert not account.total.service
+    assert not account.total.response
+
+
+def test_silence_is_counted_until_something_comes_back() -> None:
+    account = Account()
+    for _ in range(2):
+        account.add(0.0, _tally([], 2))
+    assert account.silent_seconds == 1.0
+    account.add(0.0, _tally([5], 2))
+    assert account.silent_seconds == 0.0

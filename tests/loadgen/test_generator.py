@@ -1,0 +1,286 @@
+"""The generator on sockets: what it counts, what it measures, and that it tells the truth."""
+
+import resource
+import socket
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from echokit import Delimited, EchoServer, LengthPrefixed, Raw
+from echokit.framing.base import Framing
+from echokit.loadgen.account import Account
+from echokit.loadgen.generator import Generator
+from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.records import Tally
+from tests.cli.peers import reserved_port
+from tests.loadgen.conftest import Loading
+from tests.loadgen.servers import (
+    Answer,
+    FakeServer,
+    closes_at_random,
+    delays,
+    echoes,
+    echoes_twice,
+    garbles,
+    never_answers,
+    resets,
+    stalls_once,
+)
+
+
+def _turn(generator: Generator, seconds: float = 0.2, count: int | None = None) -> Tally:
+    generator.open()
+    return generator.turn(seconds, count)
+
+
+def _percentile(times: dict[int, int], name: str) -> int:
+    """A percentile of counted times, in microseconds."""
+    histogram = Histogram()
+    histogram.add(times)
+    value = getattr(histogram.figure(), f"{name}_us")
+    assert isinstance(value, int)
+    return value
+
+
+def _name(framing: Framing) -> str:
+    return framing.type
+
+
+# What is right.
+
+
+@pytest.mark.parametrize("in_flight", [1, 16])
+@pytest.mark.parametrize("framing", [Raw(), LengthPrefixed(), Delimited()], ids=_name)
+def test_a_closed_loop_sends_exactly_as_many_as_it_may(
+    loading: Loading, host: str, framing: Framing, in_flight: int
+) -> None:
+    with EchoServer(host, 0, chunk_size=65536, framing=framing) as server:
+        plan = {"connections": 3, "in_flight": in_flight, "framing": framing}
+        tally = _turn(loading(server.port, (1, 3000), **plan), 5.0, 1000)
+    assert (tally.requests, dict(tally.outcomes)) == (1000, {"ok": 1000})
+    assert tally.service.total() == tally.response.total() == 1000
+    assert tally.bytes_sent == tally.bytes_received > 0
+
+
+def test_messages_larger_than_every_buffer_come_back_whole(loading: Loading) -> None:
+    tally = _turn(loading(echoes, (3 << 20, 3 << 20), connections=2), 10.0, 4)
+    assert dict(tally.outcomes) == {"ok": 4}
+    assert tally.bytes_received == 4 * (3 << 20)
+
+
+def test_an_open_loop_keeps_its_rate_over_turns_shorter_than_an_interval(loading: Loading) -> None:
+    generator = loading(echoes, connections=2, rate=25.0)
+    generator.open()
+    tallies = [generator.turn(0.02) for _ in range(30)]
+    # 25 a second for 0.6 seconds, the one at the very beginning included.
+    assert sum(tally.requests for tally in tallies) == 15
+    assert sum(tally.outcomes["ok"] for tally in tallies) == 15
+
+
+def test_an_open_loop_stops_at_a_count(loading: Loading) -> None:
+    tally = _turn(loading(echoes, connections=2, rate=1000.0), 5.0, 40)
+    assert dict(tally.outcomes) == {"ok": 40}
+    assert tally.seconds < 2
+
+
+def test_churn_has_a_connection_for_every_exchange(loading: Loading) -> None:
+    tally = _turn(loading(echoes, connections=4, churn=True), 5.0, 200)
+    assert dict(tally.outcomes) == {"ok": 200}
+    assert tally.connect.total() == 200
+    # Its response time has the connect in it.
+    assert _percentile(tally.response, "p50") > _percentile(tally.service, "p50")
+
+
+def test_connections_stay_from_turn_to_turn(loading: Loading) -> None:
+    generator = loading(echoes, connections=5)
+    generator.open()
+    tallies = [generator.turn(0.05) for _ in range(3)]
+    assert [tally.connect.total() for tally in tallies] == [5, 0, 0]
+    assert all(tally.outcomes["ok"] == tally.requests > 0 for tally in tallies)
+
+
+def test_the_kernel_tells_of_each_connection_at_its_end(loading: Loading) -> None:
+    generator = loading(echoes, connections=3)
+    _turn(generator, 0.05)
+    last = generator.close()
+    assert last.rtt.total() == 3
+    assert all(0 < rtt < 1_000_000 for rtt in last.rtt)
+
+
+# The truth.
+
+
+def test_a_known_delay_is_measured(loading: Loading) -> None:
+    took: list[float] = []
+    sleep = delays(0.010)
+
+    def answer(sock: socket.socket, data: bytes) -> bytes | None:
+        began = time.monotonic()
+        answered = sleep(sock, data)
+        took.append(time.monotonic() - began)
+        return answered
+
+    generator = loading(answer)
+    generator.open()
+    # The nearest of three: on a busy machine the server itself is late, or we are.
+    off = []
+    for _ in range(3):
+        took.clear()
+        tally = generator.turn(0.5)
+        off.append(_percentile(tally.service, "p50") - statistics.median(took) * 1e6)
+    assert abs(min(off, key=abs)) <= 500
+
+
+def test_a_stall_shows_in_the_response_times_of_all_that_were_due(loading: Loading) -> None:
+    # At 500 a second, a hundred are due while the server does nothing for 200 ms: a fifth of all.
+    stalling = stalls_once(0.2, after=150)
+    tally = _turn(loading(stalling, connections=4, rate=500.0), 1.0)
+    assert dict(tally.outcomes) == {"ok": 500}
+    # Only those few that were on their way can see it from their send.
+    assert _percentile(tally.service, "p90") < 50_000
+    assert _percentile(tally.response, "p90") > 80_000
+    assert 190_000 < max(tally.response) < 1_000_000
+    assert sum(count for time, count in tally.response.items() if time > 20_000) >= 80
+
+
+def test_a_closed_loop_is_blind_to_what_a_stall_holds_up(loading: Loading) -> None:
+    tally = _turn(loading(stalls_once(0.2, after=150), connections=4), 1.0)
+    held_up = sum(count for time, count in tally.response.items() if time > 100_000)
+    # One for each connection, and few even where the machine holds everything up.
+    assert 4 <= held_up <= tally.requests / 100
+
+
+def test_a_rate_that_cannot_be_reached_leaves_some_unsent(loading: Loading) -> None:
+    tally = _turn(loading(delays(0.010), rate=1000.0), 0.3)
+    assert tally.outcomes["ok"] == tally.requests
+    # The schedule has 300; as long again as the turn was, at most, is spent on catching up.
+    assert tally.requests + tally.unsent == 300
+    assert tally.unsent > 200
+    assert tally.rate < 110
+
+
+# What is wrong.
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [(garbles, "mismatch"), (resets, "reset"), (never_answers, "timeout")],
+)
+def test_what_fails_is_counted_by_kind(loading: Loading, answer: Answer, outcome: str) -> None:
+    tally = _turn(loading(answer, connections=2, timeout=0.1), 0.2)
+    assert set(tally.outcomes) == {outcome}
+    assert tally.outcomes[outcome] == tally.requests >= 2
+    assert not tally.service
+    assert tally.bytes_received == 0
+
+
+@pytest.mark.parametrize("framing", [LengthPrefixed(), Delimited()], ids=_name)
+def test_garbage_that_breaks_the_framing_is_a_mismatch(loading: Loading, framing: Framing) -> None:
+    def answer(_sock: object, data: bytes) -> bytes:
+        return b"\xff" * len(data) + b"\n"
+
+    tally = _turn(loading(answer, framing=framing), 5.0, 5)
+    assert dict(tally.outcomes) == {"mismatch": 5}
+
+
+def test_what_stands_behind_a_wrong_answer_is_abandoned(loading: Loading) -> None:
+    tally = _turn(loading(garbles, in_flight=8), 5.0, 8)
+    assert dict(tally.outcomes) == {"mismatch": 1, "abandoned": 7}
+
+
+@pytest.mark.parametrize("rate", [None, 500.0], ids=["closed loop", "open loop"])
+@pytest.mark.parametrize("in_flight", [1, 4])
+def test_a_target_that_closes_at_random_is_survived_and_all_is_counted(
+    loading: Loading, rate: float | None, in_flight: int
+) -> None:
+    answer = closes_at_random(3)
+    tally = _turn(loading(answer, connections=4, rate=rate, in_flight=in_flight), 5.0, 300)
+    assert tally.requests == tally.outcomes.total() == 300
+    # A close with input unread comes as a reset.
+    assert set(tally.outcomes) <= {"ok", "early_close", "reset"}
+    assert tally.outcomes["ok"] > 50
+    assert tally.outcomes["early_close"] > 0
+    # A close after the answer is nobody's failure.
+    assert tally.service.total() == tally.outcomes["ok"]
+
+
+def test_bytes_that_nobody_asked_for_are_told_apart(loading: Loading) -> None:
+    tally = _turn(loading(echoes_twice), 5.0, 20)
+    assert tally.requests == tally.outcomes.total() == 20
+    assert tally.surplus_bytes > 0
+
+
+@pytest.mark.parametrize("churn", [False, True])
+@pytest.mark.parametrize("rate", [None, 100.0], ids=["closed loop", "open loop"])
+def test_a_target_that_refuses_is_counted_and_not_pounded(
+    loading: Loading, host: str, churn: bool, rate: float | None
+) -> None:
+    with reserved_port(host) as port:
+        generator = loading(port, connections=2, churn=churn, rate=rate)
+        tally = _turn(generator, 0.3)
+    assert generator.connected == 0
+    assert generator.last_error is not None
+    assert set(tally.outcomes) == {"refused"}
+    # With a pause that doubles: at once, after 10 ms, 30, 70, 150, 310.
+    assert 2 <= tally.requests <= 20
+    assert tally.seconds < 1
+
+
+def test_a_connect_that_is_not_answered_times_out(
+    loading: Loading, full_queue: Callable[[], int]
+) -> None:
+    generator = loading(full_queue(), connections=2, connect_timeout=0.2)
+    began = time.monotonic()
+    generator.open()
+    assert time.monotonic() - began < 2
+    tally = generator.turn(0.05)
+    assert tally.outcomes["connect_timeout"] == tally.requests == 2
+
+
+def test_an_interrupt_ends_a_turn_and_abandons_what_is_in_flight(loading: Loading) -> None:
+    generator = loading(never_answers, connections=3, timeout=60.0)
+    generator.open()
+    generator.reactor.call_later(0.1, generator.interrupt)
+    tally = generator.turn(60.0)
+    assert dict(tally.outcomes) == {"abandoned": 3}
+    assert tally.requests == 3
+    assert tally.seconds < 10
+    assert generator.turn(60.0).requests == 0
+
+
+def test_a_target_that_goes_and_comes_back_is_found_again(loading: Loading, host: str) -> None:
+    with FakeServer(host, echoes) as first:
+        generator = loading(first.port, connections=2)
+        generator.open()
+        before = generator.turn(0.1)
+    away = generator.turn(0.2)
+    assert away.outcomes["refused"] >= 2
+    assert away.outcomes.total() == away.requests
+    with FakeServer(host, echoes, generator.plan.address.port):
+        after = generator.turn(0.3)
+    assert before.outcomes["ok"] > 0
+    assert after.outcomes["ok"] > 0
+    assert generator.connected == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_stays_flat_however_long_it_runs(loading: Loading) -> None:
+    account = Account()
+    generator = loading(echoes, connections=20, in_flight=8)
+    generator.open()
+
+    def resident(turns: int) -> int:
+        for _ in range(turns):
+            account.add(0.0, generator.turn(0.05))
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    # Enough for every slice to stand, and to be joined with its neighbours.
+    before = resident(70)
+    requests = account.total.requests
+    after = resident(140)
+    assert account.total.requests > 1.5 * requests > 10_000
+    assert after - before < 4 << 20

@@ -1,0 +1,127 @@
+"""Merging runs: the sum of the parts, and nothing lost."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echokit import ConfigError
+from echokit.loadgen.account import MOST_SLICES, Account
+from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.merge import check_histograms, merge
+from echokit.loadgen.objectives import parse_objectives
+from echokit.loadgen.records import Tally
+from echokit.loadgen.result import Result, load_result, save_result
+from echokit.loadgen.surroundings import unstarted
+
+EXAMPLE = load_result(Path(__file__).with_name("example.json"))
+
+
+def _run(turns: list[list[int]], at: float = 0.0, **given: object) -> Result:
+    """A run that began at a time, with turns of a second that have these response times."""
+    account = Account()
+    for number, times in enumerate(turns):
+        counts = Counter(times)
+        tally = Tally(
+            seconds=1.0, sending_seconds=1.0, requests=len(times), outcomes=Counter(ok=len(times)),
+            service=counts, response=counts, connect=Counter({5: 1}), rtt=Counter({20: 1}),
+            rttvar_sum_us=3,
+        )  # fmt: skip
+        account.add(float(number), tally)
+    started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=at)
+    update = {
+        "families": {"ipv4": account.result(["127.0.0.1:7"], None)},
+        "started_at": started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "duration_s": float(len(turns)),
+        "status": "complete",
+        "error": None,
+    }
+    return unstarted("", 0).model_copy(update=update | given)
+
+
+TURNS = st.lists(st.lists(st.integers(1, 10**7), min_size=1, max_size=5), min_size=1, max_size=70)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.tuples(TURNS, st.floats(0, 100)), min_size=1, max_size=4))
+def test_merged_equals_unmerged(parts: list[tuple[list[list[int]], float]]) -> None:
+    merged = merge([_run(turns, at) for turns, at in parts])
+    every = [time for turns, _ in parts for times in turns for time in times]
+    whole = Histogram()
+    whole.add(Counter(every))
+    family = merged.families["ipv4"]
+    assert family.response == family.service == whole.figure()
+    assert family.requests == family.outcomes.ok == len(every)
+    assert family.tcp_info is not None
+    assert family.tcp_info.rtt.count == sum(len(turns) for turns, _ in parts)
+    assert family.tcp_info.rttvar_mean_us == pytest.approx(3)
+    assert len(family.slices) <= MOST_SLICES
+    assert sum(slice_.requests for slice_ in family.slices) == len(every)
+    joined = Histogram()
+    for slice_ in family.slices:
+        joined.merge(Histogram.of(slice_.response))
+    assert joined.figure() == whole.figure()
+    assert [source.requests for source in merged.merged_from] == [
+        sum(map(len, turns)) for turns, _ in sorted(parts, key=lambda part: round(part[1], 6))
+    ]
+
+
+def test_rates_of_runs_side_by_side_are_added() -> None:
+    family = merge([_run([[1] * 10] * 4), _run([[1] * 30] * 4, at=1.0)]).families["ipv4"]
+    assert (family.requests_per_s, family.measured_s) == (40.0, 4.0)
+    # Where both ran, a slice has the rate of both.
+    assert max(slice_.requests_per_s for slice_ in family.slices) == 40.0
+
+
+def test_rates_of_runs_one_after_the_other_are_averaged() -> None:
+    family = merge([_run([[1] * 10] * 4), _run([[1] * 40] * 2, at=10.0)]).families["ipv4"]
+    assert (family.requests_per_s, family.measured_s) == (20.0, 6.0)
+    assert [slice_.start_s for slice_ in family.slices] == [0, 1, 2, 3, 10, 11]
+
+
+def test_what_the_runs_do_not_agree_on_is_left_open() -> None:
+    labels = [{"run": "1", "site": "a"}, {"run": "2", "site": "a"}]
+    merged = merge([_run([[1]], labels=label, seed=n) for n, label in enumerate(labels)])
+    assert merged.labels == {"site": "a"}
+    assert merged.seed is None
+    assert merged.target is None
+
+
+def test_objectives_are_judged_anew() -> None:
+    (objective,) = parse_objectives("p50<100us")
+    runs = []
+    for time in (10, 1000):
+        run = _run([[time] * 10])
+        verdict = objective.judge("ipv4", run.families["ipv4"])
+        runs.append(run.model_copy(update={"objectives": [verdict]}))
+    assert [run.objectives[0].met for run in runs] == [True, False]
+    # Ten of ten, and ten of a thousand times as long: the median is the lower.
+    merged = merge(runs)
+    assert merged.objectives == [objective.judge("ipv4", merged.families["ipv4"])]
+    assert merged.exit_code == (0 if merged.objectives[0].met else 4)
+
+
+def test_one_failed_run_fails_them_all() -> None:
+    runs = [_run([[1]]), _run([[1]], status="interrupted"), _run([[1]], status="failed", error="x")]
+    assert merge(runs[:2]).status == "interrupted"
+    assert (merge(runs).status, merge(runs).error) == ("failed", "x")
+
+
+def test_a_merged_document_can_be_saved_and_merged_again(tmp_path: Path) -> None:
+    merged = merge([EXAMPLE, EXAMPLE])
+    save_result(merged, tmp_path / "merged.json")
+    again = merge([load_result(tmp_path / "merged.json"), EXAMPLE])
+    assert len(again.merged_from) == 3
+    for name, family in again.families.items():
+        assert family.requests == 3 * EXAMPLE.families[name].requests
+
+
+def test_a_broken_histogram_is_named_by_file_and_place() -> None:
+    family = EXAMPLE.families["ipv6"]
+    broken = family.service.model_copy(update={"histogram": "broken"})
+    families = {"ipv6": family.model_copy(update={"service": broken})}
+    with pytest.raises(ConfigError, match=r"^run\.json: families\.ipv6\.service: a histogram"):
+        check_histograms(EXAMPLE.model_copy(update={"families": families}), Path("run.json"))

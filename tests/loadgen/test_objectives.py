@@ -1,0 +1,130 @@
+"""Objectives: what parses, where it points when it does not, and how figures are judged."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echokit import ConfigError
+from echokit.loadgen.measured import FamilyResult
+from echokit.loadgen.objectives import Objective, judge, parse_objectives
+from echokit.loadgen.result import load_result
+
+EXAMPLE = load_result(Path(__file__).with_name("example.json"))
+FAMILY = EXAMPLE.families["ipv4"]
+STATISTICS = ["min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"]
+TIMES = {"5ms": 5000, "250us": 250, "1s": 1e6, "1m30s": 9e7, "0.5ms": 500}
+
+
+def test_a_list_of_terms_is_read_in_order() -> None:
+    found = parse_objectives("p99<5ms, connect.max <= 1s,errors<0.1%,errors<3,rate>1000.5")
+    assert found == [
+        Objective("p99<5ms", "p99", "<", 5000, "us"),
+        Objective("connect.max <= 1s", "connect.max", "<=", 1e6, "us"),
+        Objective("errors<0.1%", "errors", "<", 0.1, "%"),
+        Objective("errors<3", "errors", "<", 3, "1"),
+        Objective("rate>1000.5", "rate", ">", 1000.5, "1/s"),
+    ]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["", "connect.", "service.", "response."]),
+            st.sampled_from(STATISTICS),
+            st.sampled_from(["<", "<=", ">", ">="]),
+            st.sampled_from(list(TIMES)),
+            st.sampled_from(["", " ", "  "]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_every_figure_operator_and_time_goes_together(
+    terms: list[tuple[str, str, str, str, str]],
+) -> None:
+    text = ",".join(f"{gap}{a}{b}{gap}{c}{gap}{d}{gap}" for a, b, c, d, gap in terms)
+    found = parse_objectives(text)
+    assert [(o.figure, o.operator) for o in found] == [(a + b, c) for a, b, c, _, _ in terms]
+    assert [o.limit for o in found] == [pytest.approx(TIMES[d]) for _, _, _, d, _ in terms]
+    assert all(objective.measured(FAMILY) is not None for objective in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "what"),
+    [
+        ("", 0, "a figure"),
+        ("p98<5ms", 0, "a figure"),
+        ("p99<5ms,", 8, "a figure"),
+        ("p99<5ms,,", 8, "a figure"),
+        ("total.p99<5ms", 0, "a figure"),
+        ("p99=5ms", 3, "<, <=, > or >="),
+        ("p99", 3, "<, <=, > or >="),
+        ("p99<", 4, "a time like 5ms"),
+        ("p99<5", 4, "a time like 5ms"),
+        ("p99<5zs,errors<1%", 4, "a time like 5ms"),
+        ("p99<5ms errors<1%", 8, "',' or the end"),
+        ("errors<1%,rate>1k", 15, "a number of exchanges a second"),
+        ("errors<5ms", 7, "a percentage like 0.1%"),
+        ("errors<-1%", 7, "a percentage like 0.1%"),
+    ],
+)
+def test_an_error_points_at_its_place(text: str, at: int, what: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_objectives(text)
+    reason, shown, mark = caught.value.problems
+    assert what in reason
+    assert reason.startswith("--objective: expected ")
+    assert shown == f"  {text}"
+    assert mark == f"  {' ' * at}^"
+
+
+@given(st.text("p950.,<>= cusmereonatx%1", max_size=30))
+def test_any_text_is_terms_or_an_error_that_points_into_it(text: str) -> None:
+    problems: tuple[str, ...] = ()
+    found: list[Objective] = []
+    try:
+        found = parse_objectives(text)
+    except ConfigError as error:
+        problems = error.problems
+    assert found or len(problems) == 3
+    assert all(objective.term in text for objective in found)
+    assert not problems or 0 <= problems[2].index("^") - 2 <= len(text)
+
+
+def _with(**figures: object) -> FamilyResult:
+    return FAMILY.model_copy(update=figures)
+
+
+@pytest.mark.parametrize(
+    ("term", "met"),
+    [("p50<{}us", False), ("p50<={}us", True), ("p50>={}us", True), ("p50>{}us", False)],
+)
+def test_the_limit_itself_is_met_only_where_the_operator_has_it(term: str, met: bool) -> None:
+    written = term.format(FAMILY.response.p50_us)
+    (verdict,) = judge(parse_objectives(written), {"ipv4": FAMILY})
+    assert (verdict.met, verdict.measured) == (met, FAMILY.response.p50_us)
+
+
+def test_errors_are_a_share_or_a_number() -> None:
+    some = _with(
+        requests=1000,
+        outcomes=FAMILY.outcomes.model_copy(update={"ok": 998, "reset": 2}),
+    )
+    verdicts = judge(parse_objectives("errors<0.2%,errors<=0.2%,errors<2,errors<3"), {"ipv6": some})
+    assert [verdict.met for verdict in verdicts] == [False, True, False, True]
+    assert [verdict.measured for verdict in verdicts] == [0.2, 0.2, 2, 2]
+
+
+def test_what_was_not_measured_is_missed() -> None:
+    nothing = _with(requests=0, response=FAMILY.response.model_copy(update={"p99_us": None}))
+    verdicts = judge(parse_objectives("p99<1h,errors<100%"), {"ipv4": nothing})
+    assert [(verdict.met, verdict.measured) for verdict in verdicts] == [(False, None)] * 2
+
+
+def test_every_family_is_judged() -> None:
+    verdicts = judge(parse_objectives("rate>1,max<1h"), EXAMPLE.families)
+    assert [(v.family, v.figure) for v in verdicts] == [
+        ("ipv4", "rate"), ("ipv6", "rate"), ("ipv4", "max"), ("ipv6", "max"),
+    ]  # fmt: skip

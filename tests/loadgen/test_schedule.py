@@ -1,0 +1,76 @@
+"""The schedule of an open loop: evenly spaced, whatever the turns."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echokit.loadgen.schedule import NEVER, Schedule
+
+SECOND = 1_000_000_000
+
+
+def _dues(schedule: Schedule) -> list[int]:
+    """Every time of the turn that has begun."""
+    dues = []
+    while schedule.next_due != NEVER:
+        dues.append(schedule.next_due)
+        schedule.advance()
+    return dues
+
+
+def test_a_turn_has_its_exchanges_evenly_from_its_beginning() -> None:
+    schedule = Schedule(4, 0.0)
+    schedule.begin(SECOND, 1.0, NEVER)
+    assert _dues(schedule) == [SECOND + n * SECOND // 4 for n in range(4)]
+
+
+@given(
+    st.floats(0.5, 5000),
+    st.lists(st.floats(0.001, 0.5), min_size=1, max_size=20),
+    st.sampled_from([0.0, 0.25, 0.5]),
+)
+def test_over_all_turns_the_rate_is_right_and_the_spacing_even(
+    rate: float, turns: list[float], phase: float
+) -> None:
+    schedule = Schedule(rate, phase)
+    interval = SECOND / rate
+    elapsed = 0.0
+    due = []
+    for number, seconds in enumerate(turns):
+        # The pauses between turns are of any length.
+        began = int(elapsed * SECOND) + number * 17 * SECOND
+        schedule.begin(began, seconds, NEVER)
+        due += [at - number * 17 * SECOND for at in _dues(schedule)]
+        elapsed += seconds
+    assert abs(len(due) + phase - elapsed * rate) <= 1.001
+    assert all(abs(b - a - interval) < 1000 for a, b in itertools.pairwise(due))
+
+
+@given(st.integers(1, 50))
+def test_a_count_ends_the_turn(count: int) -> None:
+    schedule = Schedule(10, 0.0)
+    schedule.begin(0, 2.0, count)
+    assert len(_dues(schedule)) == min(count, 20)
+
+
+def test_what_is_given_up_is_told_and_does_not_come_again() -> None:
+    schedule = Schedule(10, 0.0)
+    schedule.begin(0, 1.0, NEVER)
+    for _ in range(3):
+        schedule.advance()
+    assert schedule.give_up() == 7
+    assert (schedule.next_due, schedule.give_up()) == (NEVER, 0)
+    schedule.begin(SECOND, 1.0, NEVER)
+    assert _dues(schedule)[0] == SECOND
+
+
+@given(st.integers(1, 8), st.integers(1, 100))
+def test_the_schedules_of_workers_interleave(workers: int, rate: int) -> None:
+    dues = []
+    for number in range(workers):
+        schedule = Schedule(rate / workers, number / workers)
+        schedule.begin(0, 10.0, NEVER)
+        dues += _dues(schedule)
+    dues.sort()
+    assert all(abs(b - a - SECOND / rate) < 1000 for a, b in itertools.pairwise(dues))

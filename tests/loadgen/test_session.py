@@ -1,0 +1,253 @@
+"""Whole loads: both families in turns, workers, targets of every kind, interrupts."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from echokit import ConfigError, DialError, EchoServer, Endpoint, LengthPrefixed, Raw, ResolveError
+from echokit.loadgen.child import Child, ChildDied
+from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.objectives import parse_objectives
+from echokit.loadgen.own_server import OwnServer
+from echokit.loadgen.result import Result
+from echokit.loadgen.run import NothingCameBack, Progress
+from echokit.loadgen.session import Session, Wish
+from echokit.loadgen.settings import LoadSettings
+from tests.cli.peers import reserved_port
+from tests.conftest import AVAILABLE
+from tests.loadgen.servers import FakeServer, delays, echoes, garbles, never_answers
+
+NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+EVERY = [NAMES[family] for family in AVAILABLE]
+
+
+def _settings(**given: Any) -> LoadSettings:
+    quick: dict[str, Any] = {
+        "seed": 1,
+        "framing": Raw(),
+        "duration": 0.4,
+        "warmup": 0.05,
+        "calibrate": False,
+    }
+    return LoadSettings(**(quick | given))
+
+
+def _session(target: Endpoint | None, objectives: str = "", **given: Any) -> Session:
+    terms = parse_objectives(objectives) if objectives else []
+    return Session(Wish(target=target, settings=_settings(**given), objectives=terms))
+
+
+def _load(target: Endpoint | None, objectives: str = "", **given: Any) -> Result:
+    session = _session(target, objectives, **given)
+    session.run()
+    return session.result()
+
+
+@pytest.fixture
+def both() -> Iterator[EchoServer]:
+    """A good server on every address of this host."""
+    with EchoServer("*", 0, chunk_size=65536) as server:
+        yield server
+
+
+def test_without_a_target_an_own_server_is_measured_over_every_family() -> None:
+    told: list[str] = []
+    session = Session(Wish(target=None, settings=_settings(calibrate=True)), tell=told.append)
+    session.run()
+    result = session.result()
+    assert list(result.families) == EVERY
+    assert result.target is not None
+    assert result.target.own_server
+    assert len(told) == 1
+    assert all(family.addresses[0] in told[0] for family in result.families.values())
+    assert all(family.outcomes.ok == family.requests > 0 for family in result.families.values())
+    assert result.self_audit is not None
+    calibration = result.self_audit.calibration
+    assert calibration is not None
+    assert calibration.requests_per_s > 0
+    assert (result.status, result.exit_code) == ("complete", 0)
+
+
+@pytest.mark.skipif(len(AVAILABLE) < 2, reason="needs both families")
+def test_the_families_take_turns_in_an_order_that_turns_round() -> None:
+    turns: list[str] = []
+    seen = dict.fromkeys(EVERY, 0)
+
+    def progress(now: Progress) -> None:
+        for name, account in now.accounts.items():
+            if account.total.requests > seen[name]:
+                seen[name] = account.total.requests
+                turns.append(name)
+
+    wish = Wish(target=None, settings=_settings(duration=0.8))
+    session = Session(wish, progress=progress)
+    session.run()
+    a, b = EVERY
+    assert turns[:8] == [a, b, b, a, a, b, b, a]
+    starts = sorted(
+        (slice_.start_s, name)
+        for name, family in session.result().families.items()
+        for slice_ in family.slices
+    )
+    assert [name for _, name in starts] == turns
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_count_is_reached_exactly_whatever_the_workers(both: EchoServer, workers: int) -> None:
+    target = Endpoint(next(iter(AVAILABLE.values())), both.port)
+    given: dict[str, Any] = {"size_min": 10, "size_max": 3000, "connections": 5, "in_flight": 3}
+    result = _load(target, duration=None, count=501, workers=workers, **given)
+    (family,) = result.families.values()
+    assert (family.requests, family.outcomes.ok) == (501, 501)
+    assert family.response.count == Histogram.of(family.response).count == 501
+    assert family.connect.count == 5
+    assert family.tcp_info is not None
+    assert family.tcp_info.rtt.count == 5
+
+
+def test_workers_share_a_rate(both: EchoServer) -> None:
+    target = Endpoint(next(iter(AVAILABLE.values())), both.port)
+    result = _load(target, rate=200.0, connections=2, workers=2, duration=1.0)
+    (family,) = result.families.values()
+    assert abs(family.requests - 200) <= 2
+    assert family.requested_rate_per_s == 200.0
+    assert abs(family.actual_rate_per_s - 200) < 20
+
+
+def test_a_framing_that_workers_cannot_use_is_told_by_the_run() -> None:
+    framing = LengthPrefixed(max_message=10)
+    for workers in (1, 2):
+        with pytest.raises(ConfigError, match="--size: framing length-prefixed cannot carry"):
+            _load(None, framing=framing, connections=2, workers=workers)
+
+
+def test_a_family_that_does_not_answer_is_left_out_and_told(
+    monkeypatch: pytest.MonkeyPatch, host: str, family: socket.AddressFamily
+) -> None:
+    if len(AVAILABLE) < 2:
+        pytest.skip("needs both families")
+
+    def getaddrinfo(_node: str, port: int, asked: int, *rest: int) -> list[Any]:
+        if rest[-1] & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "not a number")
+        found = {socket.AF_INET: ("127.0.0.1", port), socket.AF_INET6: ("::1", port, 0, 0)}
+        kind = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [(each, *kind, at) for each, at in found.items() if asked in (0, each)]
+
+    with FakeServer(host, echoes) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        told: list[str] = []
+        wish = Wish(target=Endpoint("two.example", server.port), settings=_settings())
+        session = Session(wish, tell=told.append)
+        session.run()
+        result = session.result()
+    assert list(result.families) == [NAMES[family]]
+    (other,) = result.skipped
+    assert other != NAMES[family]
+    assert "connection refused" in result.skipped[other]
+    assert told == [f"{result.skipped[other]}; measuring without it"]
+    assert result.exit_code == 0
+
+
+def test_a_target_where_nobody_listens_is_an_error_that_names_every_address(host: str) -> None:
+    with reserved_port(host) as port:
+        session = _session(Endpoint(host, port))
+        with pytest.raises(DialError, match="connection refused"):
+            session.run()
+    result = session.result("cannot connect", 3)
+    assert (result.status, result.error, result.exit_code) == ("failed", "cannot connect", 3)
+    assert result.families == {}
+
+
+def test_a_host_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(ResolveError):
+        _session(Endpoint("nosuch.invalid", 7)).run()
+
+
+def test_a_target_that_fails_every_exchange_is_measured_to_the_end(host: str) -> None:
+    with FakeServer(host, garbles) as server:
+        result = _load(Endpoint(host, server.port), "errors<100%", connections=2)
+    (family,) = result.families.values()
+    assert family.outcomes.mismatch == family.requests > 0
+    assert result.status == "complete"
+    # That all failed goes over what the objectives say.
+    assert not result.objectives[0].met
+    assert result.exit_code == 1
+
+
+def test_a_target_that_never_answers_ends_in_time(host: str) -> None:
+    with FakeServer(host, never_answers) as server:
+        result = _load(Endpoint(host, server.port), timeout=0.2, warmup=0.0)
+    (family,) = result.families.values()
+    assert family.outcomes.timeout == family.requests > 0
+    assert result.duration_s < 3
+
+
+def test_a_count_of_exchanges_that_nobody_answers_is_given_up(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echokit.loadgen.run._SILENCE", 0.2)
+    with FakeServer(host, never_answers) as server:
+        given: dict[str, Any] = {"duration": None, "count": 10**9, "timeout": 0.2, "warmup": 0.0}
+        session = _session(Endpoint(host, server.port), **given)
+        with pytest.raises(NothingCameBack, match=r"nothing came back from .* for "):
+            session.run()
+    (family,) = session.result("gave up", 1).families.values()
+    assert family.outcomes.timeout == family.requests > 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupt_keeps_everything_until_then(workers: int) -> None:
+    enough = threading.Event()
+
+    def progress(now: Progress) -> None:
+        if now.share > 0:
+            enough.set()
+
+    wish = Wish(target=None, settings=_settings(duration=60.0, connections=2, workers=workers))
+    session = Session(wish, progress=progress)
+
+    def interrupt() -> None:
+        enough.wait(10)
+        session.interrupt()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    session.run()
+    thread.join()
+    result = session.result()
+    assert (result.status, result.exit_code) == ("interrupted", _code(result))
+    assert result.duration_s < 30
+    assert any(family.outcomes.ok > 0 for family in result.families.values())
+
+
+def _code(result: Result) -> int:
+    """What was in flight when it was cut off did not come back."""
+    abandoned = sum(family.outcomes.abandoned for family in result.families.values())
+    return 1 if abandoned else 0
+
+
+def test_the_own_server_goes_when_nobody_needs_it(family: socket.AddressFamily) -> None:
+    with OwnServer(Raw()) as server:
+        address = next(a for a in server.addresses.values() if a.family == family)
+        with socket.create_connection(address.sockaddr[:2], timeout=5) as sock:
+            sock.sendall(b"hello")
+            assert sock.recv(5) == b"hello"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address.sockaddr[:2], timeout=5)
+
+
+def test_a_child_that_dies_is_told() -> None:
+    with Child("echokit.loadgen.no_such_module") as child, pytest.raises(ChildDied, match="died"):
+        child.receive()
+
+
+def test_a_turn_is_longer_where_the_way_is(host: str) -> None:
+    with FakeServer(host, delays(0.005)) as server:
+        result = _load(Endpoint(host, server.port), duration=1.0, warmup=0.1)
+    assert result.settings is not None
+    # Fifty exchanges of about 5 ms.
+    assert 0.25 <= result.settings.turn_s <= 0.5

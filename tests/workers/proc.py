@@ -1,0 +1,103 @@
+"""What /proc says of processes (Linux), and waiting for what is to come true."""
+
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.cli.processes import DEADLINE
+
+__all__ = [
+    "children", "descriptors", "eventually", "heeds", "is_gone", "listening_port", "sockets",
+    "state", "who_serves",
+]  # fmt: skip
+
+# TCP_LISTEN, as /proc/net/tcp has it.
+_LISTENING = "0A"
+
+
+def eventually(true: Callable[[], object], within: float = DEADLINE) -> float:
+    """Wait until it is; how long that took, in seconds."""
+    began = time.monotonic()
+    while not true():
+        waited = time.monotonic() - began
+        assert waited < within, f"not so within {within:g}s: {true}"
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that have not been waited for."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def state(pid: int) -> str:
+    """R, S, T (stopped), Z (ended, not waited for) and so on (proc(5)); empty: no such process."""
+    try:
+        # The name before it may have anything in it.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; one whose parent has gone may wait for somebody to notice."""
+    return state(pid) in ("", "Z")
+
+
+def heeds(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal, and has it now."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        text = Path(f"/proc/{pid}/status").read_text()
+        masks = dict(line.split(":") for line in text.splitlines() if line.startswith("Sig"))
+        bit = 1 << (number - 1)
+        return bool(int(masks["SigCgt"], 16) & bit and not int(masks["SigBlk"], 16) & bit)
+    return False
+
+
+def descriptors(pid: int) -> dict[int, str]:
+    """What each open descriptor of a process is, `socket:[123]` or a path."""
+    found = {}
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found[int(entry.name)] = str(entry.readlink())
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def sockets(pid: int) -> set[str]:
+    """The sockets that a process has open."""
+    return {what for what in descriptors(pid).values() if what.startswith("socket:")}
+
+
+def listening_port(pid: int) -> int:
+    """The port on which a process listens; 0: it does not yet."""
+    own = sockets(pid)
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTENING and f"socket:[{fields[9]}]" in own:
+                return int(fields[1].rpartition(":")[2], 16)
+    return 0
+
+
+def _connections(family: socket.AddressFamily) -> Iterator[tuple[int, int, str]]:
+    """The local port, the peer's port and the socket of every TCP socket of this machine."""
+    table = "/proc/net/tcp6" if family == socket.AF_INET6 else "/proc/net/tcp"
+    for line in Path(table).read_text().splitlines()[1:]:
+        fields = line.split()
+        local, remote = (int(field.rpartition(":")[2], 16) for field in fields[1:3])
+        yield local, remote, f"socket:[{fields[9]}]"
+
+
+def who_serves(client: socket.socket, pids: list[int]) -> int | None:
+    """Which of the processes has the other end of a connection; None: it is not accepted yet."""
+    ports = (client.getpeername()[1], client.getsockname()[1])
+    for *found, name in _connections(client.family):
+        if tuple(found) == ports:
+            return next((pid for pid in pids if name in sockets(pid)), None)
+    return None
