@@ -57,4 +57,4 @@ def no_leaks() -> Iterator[None]:
 def quickly_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers that end connections wait for their peers as ever, but not as long."""
     monkeypatch.setattr("echokit.server.QUIET", 0.1)
-    monkeypatch.setattr("echokit.net.connection.LINGER_SECONDS", 0.3)
+    monkeypatch.setattr("echokit.net.stream.LINGER_SECONDS", 0.3)

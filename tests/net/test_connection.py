@@ -15,7 +15,7 @@ from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
-from echokit.net import connection as connections
+from echokit.net import stream as streams
 from echokit.net.address import Address
 from echokit.net.connection import Connection
 from echokit.net.handler import End, Ending
@@ -482,7 +482,7 @@ def test_unread_input_does_not_destroy_what_was_sent_before(stage: _Stage) -> No
 def test_a_peer_that_never_ends_is_left_after_a_while(
     stage: _Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "LINGER_SECONDS", 0.1)
     connection = stage.connection()
     began = time.monotonic()
     connection.finish()
@@ -501,7 +501,7 @@ def test_a_peer_that_sends_on_and_on_is_left_after_so_many_bytes(stage: _Stage) 
             sent += stage.peer.send(b"x" * 4096)
         stage.turn(1)
         assert sent < 1 << 20
-    assert sent > connections.LINGER_BYTES
+    assert sent > streams.LINGER_BYTES
 
 
 def test_a_bad_frame_ends_it_after_what_was_owed_before(stage: _Stage) -> None:

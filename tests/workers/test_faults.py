@@ -2,24 +2,18 @@
 
 import contextlib
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.cli.peers import client, receive
-from tests.cli.processes import Running, start
 from tests.conftest import AVAILABLE
 from tests.workers.exchange import Clients, Seen
-from tests.workers.group import Group, install_framing
-from tests.workers.proc import descriptors, eventually, is_gone, sockets, state, who_serves
+from tests.workers.group import Group
+from tests.workers.proc import eventually, sockets, state, who_serves
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are Linux's")
 
@@ -133,7 +127,10 @@ def test_connections_that_wait_while_a_worker_dies_are_served_by_the_next(host: 
 
 def test_a_worker_is_killed_in_a_storm_of_connections(host: str) -> None:
     # 200 in the queue and 100 that exchange, each of them a few messages, and others after it.
-    with Group(host, 4, "--chunk-size", "64k", quiet=True) as group, contextlib.ExitStack() as stack:
+    with (
+        Group(host, 4, "--chunk-size", "64k", quiet=True) as group,
+        contextlib.ExitStack() as stack,
+    ):
         eventually(lambda: group.counted()["accepted"] == 0)
         clients = Clients([(host, group.port)], 100, size=4000, lives=3)
         killed = group.workers[2]

@@ -1,0 +1,327 @@
+"""The bytes of a connection: sending them, waiting for those that the socket does not take, ending.
+
+What a connection does with what comes is said in `connection`; here is what is the same for
+whatever comes. Ending well is most of it: see there.
+"""
+
+import enum
+import socket
+import struct
+
+from echokit.net.address import Address
+from echokit.net.handler import End, Ending, ending_of
+from echokit.net.queued import queued
+from echokit.net.reactor import READ, WRITE, Reactor, Timer
+
+__all__ = ["State", "Stream"]
+
+# How much input is dropped, and for how long, after our FIN, before the close.
+LINGER_BYTES = 64 << 10
+LINGER_SECONDS = 1.0
+# struct linger of socket(7): on, and for no time.
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
+
+
+class State(enum.Enum):
+    """Where in its life a stream is."""
+
+    OPEN = enum.auto()
+    # What is owed is being sent, and our FIN; input is dropped.
+    FINISHING = enum.auto()
+    CLOSED = enum.auto()
+
+
+# Looked up once: an enum's member costs more than a global on the way of every message.
+_OPEN, _FINISHING, _CLOSED = State
+# One for all: most connections never have another.
+_CLEAN: tuple[Ending, Exception | None] = (Ending.CLEAN, None)
+
+
+class Stream:
+    """A connected socket in a reactor. It takes the socket over and closes it.
+
+    Args:
+        reactor: Tells when the socket is ready.
+        sock: A connected, non-blocking socket.
+        peer: Its peer's address.
+        chunk_size: From how many bytes on what gathers is sent.
+        full_duplex: Reading goes on while something waits to be sent, as a client must.
+    """
+
+    __slots__ = (
+        "_chunk_size",
+        "_dropped",
+        "_end",
+        "_eof",
+        "_fin_sent",
+        "_full_duplex",
+        "_interest",
+        "_linger",
+        "_outgoing",
+        "_outgoing_size",
+        "_peer",
+        "_reactor",
+        "_seen_at",
+        "_seen_in",
+        "_seen_out",
+        "_sock",
+        "_state",
+        "_unsent",
+        "bytes_in",
+        "bytes_out",
+        "messages",
+    )
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        peer: Address,
+        chunk_size: int,
+        *,
+        full_duplex: bool,
+    ) -> None:
+        # The other half of an Address is the socket's.
+        self._peer = peer.sockaddr
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.messages = 0
+        self._reactor = reactor
+        self._sock = sock
+        self._chunk_size = chunk_size
+        self._full_duplex = full_duplex
+        self._state = _OPEN
+        self._end = _CLEAN
+        # What the socket did not take; and what is to follow it, or to leave with it in one send.
+        self._unsent: memoryview | None = None
+        self._outgoing: list[bytes] | None = None
+        self._outgoing_size = 0
+        self._eof = False
+        self._fin_sent = False
+        self._dropped = 0
+        self._linger: Timer | None = None
+        self._interest = READ
+        # What had moved at the last look, and when that look was.
+        self._seen_in = self._seen_out = -1
+        self._seen_at = 0.0
+        reactor.add_ready(sock.fileno(), READ, self)
+
+    def on_ready(self, events: int) -> None:
+        """The reactor's call: the socket is ready for some of `events`."""
+        raise NotImplementedError
+
+    def _go_on(self) -> None:
+        """Take up again what had to wait while something was unsent."""
+        raise NotImplementedError
+
+    def _tell_end(self, end: End) -> None:
+        """It is closed. The last call."""
+        raise NotImplementedError
+
+    @property
+    def peer(self) -> Address:
+        """The peer's address."""
+        return Address(self._sock.family, self._peer)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._state is _CLOSED
+
+    @property
+    def sending(self) -> bool:
+        """Whether something waits that the socket has not taken."""
+        return self._unsent is not None
+
+    @property
+    def pausing(self) -> bool:
+        """Whether it keeps what waits to itself for a while, on purpose."""
+        return False
+
+    @property
+    def finished(self) -> bool:
+        """Whether all that was owed has gone, and our FIN."""
+        return self._fin_sent
+
+    def quiet_since(self, now: float) -> float:
+        """When something last moved, as far as a call of this has seen it; `now` if it just has.
+
+        Looked at now and then this costs the way of a message nothing, and each connection but
+        three references.
+        """
+        out = self.bytes_out
+        if self._unsent is not None:
+            # A peer that reads slowly empties what the system holds first.
+            out -= queued(self._sock)
+        if self.bytes_in != self._seen_in or out != self._seen_out or self.pausing:
+            self._seen_in, self._seen_out, self._seen_at = self.bytes_in, out, now
+        return self._seen_at
+
+    def _keeps_up(self) -> bool:
+        return self._state is _OPEN and (self._unsent is None or self._full_duplex)
+
+    def _drop(self, data: bytes) -> None:
+        """Input that comes after our last word is read only so that no RST follows it."""
+        self._dropped += len(data)
+        if not data or self._dropped > LINGER_BYTES:
+            self._close(*self._end)
+
+    # Writing.
+
+    def _gather(self, data: bytes) -> None:
+        """Let `data` leave with what else one chunk causes."""
+        if self._outgoing is None:
+            self._outgoing = []
+        self._outgoing.append(data)
+        self._outgoing_size += len(data)
+        if self._outgoing_size >= self._chunk_size:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what has gathered, in one piece."""
+        outgoing = self._outgoing
+        if self._unsent is None and outgoing is not None:
+            self._outgoing = None
+            self._outgoing_size = 0
+            if outgoing:
+                self._transmit(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+
+    def _transmit(self, data: bytes) -> None:
+        if self._state is _CLOSED:
+            return
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._lose(error)
+            return
+        self.bytes_out += sent
+        if sent < len(data):
+            self._unsent = memoryview(data)[sent:]
+            self._watch()
+
+    def _on_writable(self) -> None:
+        if self._unsent is None:
+            return
+        try:
+            sent = self._send_piece(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        self.bytes_out += sent
+        if sent < len(self._unsent):
+            self._unsent = self._unsent[sent:]
+            self._watch()
+            return
+        self._unsent = None
+        self._flush()
+        if not self.sending and self._state is _OPEN:
+            self._go_on()
+        if not self.sending and self._state is _FINISHING:
+            self._conclude()
+        self._watch()
+
+    def _send_piece(self, unsent: memoryview) -> int:
+        """Give the socket what waits; how much it took."""
+        return self._sock.send(unsent)
+
+    def _may_write(self) -> bool:
+        """Whether something waits for the socket to take it."""
+        return self._unsent is not None
+
+    def _watch(self) -> None:
+        """Ask the reactor for what is wanted now, if it is not what it is asked for."""
+        if self._state is _CLOSED:
+            return
+        wanted = WRITE if self._may_write() else 0
+        if self._state is _OPEN:
+            reading = not self._eof and self._keeps_up()
+        else:
+            reading = not self._eof and self._fin_sent
+        if reading:
+            wanted |= READ
+        if wanted != self._interest:
+            self._interest = wanted
+            self._reactor.modify(self._sock.fileno(), wanted)
+
+    # Ending.
+
+    def send_fin(self) -> None:
+        """Half-close: nothing more will be sent, reading goes on. Nothing may be waiting."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._lose(error)
+
+    def finish(self, ending: Ending = Ending.CLEAN, error: Exception | None = None) -> None:
+        """End in good order: send what is owed, then FIN, read on a little, close."""
+        self._flush()
+        if self._state is not _OPEN:
+            return
+        self._state = _FINISHING
+        self._end = (ending, error)
+        if self._unsent is None:
+            self._conclude()
+        self._watch()
+
+    def fail(self, error: Exception) -> None:
+        """End because of `error`: in good order, so that what was owed before it still arrives.
+
+        A client owes nothing, and ends at once.
+        """
+        if self._full_duplex:
+            self._close(ending_of(error), error)
+        else:
+            self.finish(ending_of(error), error)
+
+    def close(self, ending: Ending = Ending.CLEAN) -> None:
+        """End now; what has not been sent is lost."""
+        self._close(ending, None)
+
+    def abort(self, ending: Ending, error: Exception | None = None) -> None:
+        """End now by a reset; what the system still holds of what was sent is dropped, too.
+
+        For a peer that has not read for long: else the system would keep it for minutes more.
+        """
+        if self._state is not _CLOSED:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            self._close(ending, error)
+
+    def _conclude(self) -> None:
+        """Everything owed has gone: say so, and close once the peer cannot lose it any more."""
+        if self._fin_sent:
+            return
+        self._fin_sent = True
+        if self._eof:
+            self._close(*self._end)
+            return
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(*self._end)
+            return
+        self._linger = self._reactor.call_later(LINGER_SECONDS, lambda: self._close(*self._end))
+
+    def _lose(self, error: OSError) -> None:
+        """The network has ended it: by a reset, mostly."""
+        if self._fin_sent:
+            # All that was owed had gone: how it ends after that changes nothing.
+            self._close(*self._end)
+        else:
+            self._close(Ending.RESET, error)
+
+    def _close(self, ending: Ending, error: Exception | None) -> None:
+        if self._state is _CLOSED:
+            return
+        self._state = _CLOSED
+        if self._linger is not None:
+            self._linger.cancel()
+        self._unsent = None
+        self._outgoing = None
+        self._reactor.remove(self._sock.fileno())
+        self._sock.close()
+        end = End(ending, error, self.bytes_in, self.bytes_out, self.messages)
+        self._tell_end(end)
