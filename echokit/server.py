@@ -251,11 +251,10 @@ class EchoServer:
             self._observer.refused(peer, refusal, left_out)
 
     def _full(self) -> None:
-        """As many as may be are open: those that come wait until some of them end."""
+        """Some wait while as many as may be are open: they wait until some of those end."""
         self._counted.pauses += 1
-        self._warn_now_and_then(
-            "full", f"{self._most} connections are open, as many as may be: others wait"
-        )
+        are_open = "1 connection is" if self._most == 1 else f"{self._most} connections are"
+        self._warn_now_and_then("full", f"{are_open} open, as many as may be: others wait")
 
     def _accept_failed(self, error: OSError, short: bool) -> None:
         self._counted.accept_failures += 1
