@@ -259,10 +259,12 @@ class EchoServer:
     def _accept_failed(self, error: OSError, short: bool) -> None:
         self._counted.accept_failures += 1
         if short:
+            count = len(self._connections)
+            others = "that still wait are reset" if self._stops else "that come wait until some end"
             self._warn_now_and_then(
                 "shortage",
-                f"cannot accept: {reason(error)}, with {len(self._connections)} connections open;"
-                " those that come wait until some end",
+                f"cannot accept: {reason(error)},"
+                f" with {count} connection{'' if count == 1 else 's'} open; those {others}",
             )
 
     def _warn_now_and_then(self, kind: str, text: str) -> None:
@@ -329,7 +331,8 @@ class EchoServer:
 
     def _begin_drain(self) -> None:
         """Accept no more, and let every connection finish what is in flight."""
-        # Those in the queue have connected, and may have sent something.
+        # Those in the queue have connected, and may have sent something. They are only finished
+        # off, so they may be more than max_connections.
         self._acceptor.drain(self._backlog)
         self._drain = Drain(self.reactor, self._connections)
         if not self._connections:
