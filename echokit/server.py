@@ -251,19 +251,20 @@ class EchoServer:
             self._observer.refused(peer, refusal, left_out)
 
     def _full(self) -> None:
-        """As many as may be are open: those that come wait until some of them end."""
+        """Some wait while as many as may be are open: they wait until some of those end."""
         self._counted.pauses += 1
-        self._warn_now_and_then(
-            "full", f"{self._most} connections are open, as many as may be: others wait"
-        )
+        are_open = "1 connection is" if self._most == 1 else f"{self._most} connections are"
+        self._warn_now_and_then("full", f"{are_open} open, as many as may be: others wait")
 
     def _accept_failed(self, error: OSError, short: bool) -> None:
         self._counted.accept_failures += 1
         if short:
+            count = len(self._connections)
+            others = "that still wait are reset" if self._stops else "that come wait until some end"
             self._warn_now_and_then(
                 "shortage",
-                f"cannot accept: {reason(error)}, with {len(self._connections)} connections open;"
-                " those that come wait until some end",
+                f"cannot accept: {reason(error)},"
+                f" with {count} connection{'' if count == 1 else 's'} open; those {others}",
             )
 
     def _warn_now_and_then(self, kind: str, text: str) -> None:
@@ -330,7 +331,8 @@ class EchoServer:
 
     def _begin_drain(self) -> None:
         """Accept no more, and let every connection finish what is in flight."""
-        # Those in the queue have connected, and may have sent something.
+        # Those in the queue have connected, and may have sent something. They are only finished
+        # off, so they may be more than max_connections.
         self._acceptor.drain(self._backlog)
         self._drain = Drain(self.reactor, self._connections)
         if not self._connections:
