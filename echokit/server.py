@@ -296,8 +296,6 @@ class EchoServer:
         try:
             connection.send(message)
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
-            # One that came is not going back.
-            self._counted.messages_out -= 1
             connection.fail(error)
 
     def all_sent(self, connection: Connection) -> None:

@@ -118,8 +118,8 @@ def test_every_kind_of_end_is_counted_as_what_it_is_and_all_adds_up(host: str) -
         Ending.LIFETIME: 1,
     }
     assert counters.accepted == counters.ended.total() == 11
-    # The message that could not be encoded came, and did not go back.
-    assert counters.messages_out == counters.messages_in - 1
+    # Eleven greetings, and the message that came whole but could not be encoded.
+    assert counters.messages >= 12
     assert counters.bytes_in > counters.bytes_out > 0
     assert counters.refused.total() == counters.accept_failures == counters.pauses == 0
 
@@ -175,7 +175,7 @@ def test_sigusr1_tells_the_numbers_on_stderr_at_any_time(host: str, output: str)
                     line.startswith(f"echokit: {start}")
                     for line, start in zip(lines, told, strict=True)
                 )
-                assert "in: 1 messages, 5 bytes; out: 1 messages, 5 bytes" in lines[0]
+                assert lines[0].endswith("; 1 message, 5 bytes in, 5 bytes out")
         done = server.end(signal.SIGTERM)
     assert done.code == 0
     # At the end once more, but for one that is to be quiet.
