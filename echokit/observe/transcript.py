@@ -35,7 +35,9 @@ class Diagnostics(Observer):
         if end.error is not None and end.ending is not Ending.RESET:
             self._complain_of(end.ending, f"connection from {peer} closed: {end.why}")
         elif end.ending is Ending.CUT:
-            self._complain_of(end.ending, f"connection from {peer} cut: it did not end in time")
+            self._complain_of(
+                end.ending, f"connection from {peer} cut: it had not ended when the server did"
+            )
 
     def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
         """Tell who was closed at once, and why."""

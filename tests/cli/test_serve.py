@@ -254,7 +254,7 @@ def test_a_second_signal_ends_it_at_once(number: signal.Signals, code: int) -> N
             done = server.end(number)
             peer = name_of(sock)
     assert done.code == code
-    assert done.complaint == f"connection from {peer} cut: it did not end in time"
+    assert done.complaint == f"connection from {peer} cut: it had not ended when the server did"
 
 
 def test_a_client_that_does_not_read_is_cut_when_the_time_to_drain_is_over() -> None:

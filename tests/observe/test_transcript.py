@@ -88,7 +88,7 @@ def test_a_clients_life_in_the_exercises_words() -> None:
         (Ending.TOO_LARGE, MessageTooLarge(9, 5), "closed: message of 9 bytes is over the limit "
          "of 5"),
         (Ending.ERROR, KeyError("bug"), "closed: KeyError: 'bug'"),
-        (Ending.CUT, None, "cut: it did not end in time"),
+        (Ending.CUT, None, "cut: it had not ended when the server did"),
     ],
     ids=lambda value: value.value if isinstance(value, Ending) else "",
 )  # fmt: skip
