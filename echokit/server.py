@@ -96,8 +96,10 @@ class EchoServer:
         self._admission = _admission(limits)
         # A dict for its keys: it takes a third of the memory of a set.
         self._connections: dict[Connection, None] = {}
-        # Of those that have ended; what is open counts for itself.
+        # Of those that have ended; what is open counts for itself. Where both change, or one is
+        # a dict, a look from another thread waits; and one from a signal handler does not.
         self._counted = Counters()
+        self._counting = threading.RLock()
         self._backlog = backlog
         # Counted where it is asked for, from any thread; begun in the thread that serves.
         self._stops = 0
@@ -154,8 +156,13 @@ class EchoServer:
 
     @property
     def counters(self) -> Counters:
-        """What has been counted so far. From any thread."""
-        return self._counted.with_open(list(self._connections))
+        """What has been counted so far: as many are accepted as are open and have ended.
+
+        From any thread. The bytes and messages of connections that are open may move on meanwhile.
+        """
+        with self._counting:
+            counted, connections = self._counted + Counters(), list(self._connections)
+        return counted.with_open(connections)
 
     def report(self) -> None:
         """Tell the observer what has been counted so far. From any thread, and from handlers."""
@@ -220,11 +227,11 @@ class EchoServer:
     def _open(self, sock: socket.socket, peer: Address) -> None:
         """Begin to serve a client, if it may be served."""
         if self._admission is not None and (refusal := self._admission.enter(peer)) is not None:
-            self._counted.refused[refusal] += 1
+            with self._counting:
+                self._counted.refused[refusal] += 1
             sock.close()
             self._tell_refusal(peer, refusal)
             return
-        self._counted.accepted += 1
         try:
             connection = open_connection(
                 self.reactor,
@@ -235,14 +242,20 @@ class EchoServer:
                 self,
                 echo=self._echo,
                 segmentation=self._segmentation,
-                number=self._counted.accepted,
+                number=self._counted.accepted + 1,
             )
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
             sock.close()
+            end = End(Ending.ERROR, error, 0, 0, 0)
+            with self._counting:
+                self._counted.accepted += 1
+                self._counted.add_end(end)
             self._observer.accepted(peer)
-            self._forget(peer, End(Ending.ERROR, error, 0, 0, 0))
+            self._forget(peer, end)
         else:
-            self._connections[connection] = None
+            with self._counting:
+                self._counted.accepted += 1
+                self._connections[connection] = None
             self._observer.accepted(peer)
 
     def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
@@ -307,13 +320,14 @@ class EchoServer:
 
     def connection_ended(self, connection: Connection, end: End) -> None:
         """Forget it, and let in one that waits."""
-        self._connections.pop(connection, None)
+        with self._counting:
+            self._connections.pop(connection, None)
+            self._counted.add_end(end)
         if self._acceptor.paused and self._drain is None and self._room() > 0:
             self._acceptor.resume()
         self._forget(connection.peer, end)
 
     def _forget(self, peer: Address, end: End) -> None:
-        self._counted.add_end(end)
         if self._admission is not None:
             self._admission.leave(peer)
         self._observer.ended(peer, end)

@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -149,6 +150,35 @@ def test_a_refused_peer_is_counted_as_refused_and_nowhere_else(host: str) -> Non
         counters = server.counters
         assert (counters.accepted, counters.open, counters.ended.total()) == (1, 1, 0)
         socks[0].close()
+
+
+def test_a_look_from_another_thread_finds_every_connection_open_or_ended(host: str) -> None:
+    often = sys.getswitchinterval()
+    looks = 0
+    with EchoServer(host, 0) as server, contextlib.ExitStack() as stack:
+        stack.callback(sys.setswitchinterval, often)
+        over = threading.Event()
+
+        def churn() -> None:
+            try:
+                for _ in range(500):
+                    with client(server.addresses[0].host, server.port) as sock:
+                        sock.sendall(b"x")
+                        assert receive(sock, 1) == b"x"
+            finally:
+                over.set()
+
+        # So that threads take turns amid everything.
+        sys.setswitchinterval(1e-6)
+        churning = threading.Thread(target=churn)
+        churning.start()
+        stack.callback(churning.join)
+        while not over.is_set():
+            counters = server.counters
+            assert counters.accepted == counters.open + counters.ended.total()
+            looks += 1
+    assert looks > 10
+    assert server.counters.ended.total() == 500
 
 
 # Telling.
