@@ -23,7 +23,7 @@ from echokit.net.segment import Segmentation
 from echokit.net.segmented import open_connection
 from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
-from echokit.observe.rate_limit import RateLimit, with_left_out
+from echokit.observe.rate_limit import RateLimit, overdue, with_left_out
 
 __all__ = ["EchoServer"]
 
@@ -150,6 +150,7 @@ class EchoServer:
                     self._observer.warned(warning)
                 self._observer.waiting()
             self.reactor.run()
+            self._tell_left_out(at_end=True)
         finally:
             self.close()
         return 0 if self._drain is None else self._drain.cut
@@ -259,7 +260,7 @@ class EchoServer:
             self._observer.accepted(peer)
 
     def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
-        left_out = self._left_out(refusal.value)
+        left_out = self._left_out(f"connections refused as {refusal.value}")
         if left_out is not None:
             self._observer.refused(peer, refusal, left_out)
 
@@ -267,14 +268,15 @@ class EchoServer:
         """As many as may be are open: those that come wait until some of them end."""
         self._counted.pauses += 1
         self._warn_now_and_then(
-            "full", f"{self._most} connections are open, as many as may be: others wait"
+            "max_connections reached",
+            f"{self._most} connections are open, as many as may be: others wait",
         )
 
     def _accept_failed(self, error: OSError, short: bool) -> None:
         self._counted.accept_failures += 1
         if short:
             self._warn_now_and_then(
-                "shortage",
+                "accept failed",
                 f"cannot accept: {reason(error)}, with {len(self._connections)} connections open;"
                 " those that come wait until some end",
             )
@@ -289,12 +291,19 @@ class EchoServer:
         limit = self._words.setdefault(kind, RateLimit(clock=self.reactor.clock))
         return limit.take_left_out() if limit.passes() else None
 
+    def _tell_left_out(self, *, at_end: bool) -> None:
+        """Tell how much was not told, where nothing more of its kind has come that would."""
+        for line in overdue(self._words, at_end=at_end):
+            self._observer.warned(line)
+        self._observer.tell_left_out(at_end=at_end)
+
     def _on_beat(self) -> None:
         """Say so where nobody was served for a while: a framing or observer takes too long."""
+        self._tell_left_out(at_end=False)
         late = self.reactor.clock() - self._beat.due
         if late > BEAT:
             self._warn_now_and_then(
-                "late",
+                "nobody served",
                 f"nobody was served for {late:.1f}s: the process was stopped, or a framing or an"
                 " observer held it up",
             )
