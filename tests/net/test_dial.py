@@ -14,6 +14,7 @@ import pytest
 from echokit.errors import DialError, ResolveError
 from echokit.net import dial as dialling
 from echokit.net.address import Address
+from echokit.net.connecting import connect_error
 from echokit.net.dial import ATTEMPT_DELAY, Dialed, dial, interleaved
 from echokit.net.reactor import WRITE, Reactor, SelectorPoller
 from tests.cli.peers import reset
@@ -377,13 +378,12 @@ def test_one_that_had_connected_and_was_reset_before_it_was_asked_has_connected(
     family: socket.AddressFamily, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server((host, 0), family=family) as listener:
-        asked = dialling.connect_error
         found = []
 
         def after_a_reset(sock: socket.socket) -> OSError | None:
             reset(listener.accept()[0])
             assert select.select([sock], [], [], LONG)[0]
-            found.append(asked(sock))
+            found.append(connect_error(sock))
             return found[-1]
 
         monkeypatch.setattr(dialling, "connect_error", after_a_reset)
