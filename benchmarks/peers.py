@@ -16,7 +16,16 @@ from typing import IO
 from benchmarks.build import ROOT, UnavailableError, compiled, compiled_go
 from benchmarks.processes import listening_port, pinned
 
-__all__ = ["LIMIT", "OURS", "PEERS", "Peer", "Server", "ServerFailedError", "start"]
+__all__ = [
+    "LIMIT",
+    "OURS",
+    "PEERS",
+    "Peer",
+    "Server",
+    "ServerFailedError",
+    "named",
+    "start",
+]
 
 # The names of the two that the others are held against.
 LIMIT = "c"
@@ -221,3 +230,15 @@ PEERS = (
     Peer("socat-pipe", "fork, PIPE", _socat("PIPE", "4096"), most_connections=50),
     Peer("ncat", "-k -e /bin/cat", _ncat, most_connections=50),
 )
+
+
+def named(name: str) -> Peer:
+    """The server of that name: `named(LIMIT)` is the one in C.
+
+    Raises:
+        LookupError: There is none.
+    """
+    for peer in PEERS:
+        if peer.name == name:
+            return peer
+    raise LookupError(name)

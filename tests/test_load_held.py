@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.build import UnavailableError
 from benchmarks.generator import Generator, Load, choose_generator
-from benchmarks.peers import OURS, PEERS, Server, start
+from benchmarks.peers import OURS, Server, named, start
 from benchmarks.processes import memory_bytes
 
 IDLE = 10_000
@@ -47,8 +47,7 @@ def server(
     descriptors: None,  # noqa: ARG001 - inherited
 ) -> Iterator[Server]:
     """`echokit serve`, in a process of its own."""
-    [peer] = (peer for peer in PEERS if peer.name == OURS)
-    with start(peer, "raw", host, None) as running:
+    with start(named(OURS), "raw", host, None) as running:
         yield running
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.build import UnavailableError, compiler
 from benchmarks.generator import Generator, choose_generator
-from benchmarks.peers import LIMIT, PEERS, Peer, Server, start
+from benchmarks.peers import LIMIT, Peer, Server, named, start
 
 
 @pytest.fixture
@@ -30,8 +30,7 @@ def generator(request: pytest.FixtureRequest) -> Generator:
 @pytest.fixture
 def c_peer(c_compiler: str) -> Peer:  # noqa: ARG001 - skips where there is none
     """The C echo server, to be started."""
-    [peer] = (peer for peer in PEERS if peer.name == LIMIT)
-    return peer
+    return named(LIMIT)
 
 
 @pytest.fixture(params=["raw", "length-prefixed"])
