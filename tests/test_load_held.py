@@ -3,6 +3,7 @@
 import os
 import resource
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,8 @@ from benchmarks.build import UnavailableError
 from benchmarks.generator import Generator, Load, choose_generator
 from benchmarks.peers import OURS, Server, named, start
 from benchmarks.processes import memory_bytes
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 
 IDLE = 10_000
 ACTIVE = 1000

@@ -1,6 +1,7 @@
 """The servers and the load generators, compiled once."""
 
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,13 @@ import pytest
 from benchmarks.build import UnavailableError, compiler
 from benchmarks.generator import Generator, choose_generator
 from benchmarks.peers import LIMIT, Peer, Server, named, start
+
+
+@pytest.fixture(autouse=True)
+def linux() -> None:
+    """What is measured comes from Linux's /proc."""
+    if sys.platform != "linux":
+        pytest.skip("the benchmarks are for Linux")
 
 
 @pytest.fixture
