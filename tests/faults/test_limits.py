@@ -42,6 +42,11 @@ class _Noted(Observer):
         self.refusals.append((why, left_out))
 
 
+_LINUX_QUEUE = pytest.mark.skipif(
+    "linux" not in os.uname().sysname.lower(), reason="what is held for a peer is told by Linux"
+)
+
+
 @pytest.fixture
 def noted() -> _Noted:
     return _Noted()
@@ -282,6 +287,69 @@ def test_one_that_says_nothing_at_all_is_idle(serving: Serve, host: str) -> None
     with client(host, server.port) as sock:
         assert 0.15 < _ended_after(sock, time.monotonic()) < 0.6
     until(lambda: server.counters.ended == {Ending.IDLE: 1})
+
+
+def _read_steadily(sock: socket.socket, size: int, piece: int, pause: float = 0.05) -> None:
+    """Read `size` bytes of zeros, a piece now and then."""
+    while size:
+        want = min(piece, size)
+        assert receive(sock, want) == bytes(want), f"{size} bytes before the end"
+        size -= want
+        threading.Event().wait(pause)
+
+
+@_LINUX_QUEUE
+@pytest.mark.slow
+def test_one_that_reads_what_the_system_has_taken_is_not_idle(
+    serving: Serve, host: str, noted: _Noted
+) -> None:
+    server = serving(idle_timeout=0.5)
+    with _small(host, server.port) as sock:
+        # Few enough that the server has sent all of them at once, and has nothing left to send.
+        sock.sendall(bytes(300_000))
+        _read_steadily(sock, 300_000, 8192)
+        # It is open, and works: none of it was cut.
+        assert noted.ends == []
+        assert _echoes(sock)
+        until(lambda: len(noted.ends) == 1)
+    assert noted.ends[0].ending is Ending.IDLE
+
+
+@_LINUX_QUEUE
+def test_one_that_stops_reading_what_the_system_has_taken_is_idle_at_its_time(
+    serving: Serve, host: str, noted: _Noted
+) -> None:
+    server = serving(idle_timeout=0.5)
+    with _small(host, server.port) as sock:
+        sock.sendall(bytes(300_000))
+        began = time.monotonic()
+        _read_steadily(sock, 64 << 10, 16 << 10)
+        stopped = time.monotonic()
+        assert stopped - began < 0.5
+        until(lambda: server.counters.ended == {Ending.IDLE: 1})
+        # It lingers for 0.3 s behind that.
+        assert time.monotonic() - stopped < 1.5
+
+
+@_LINUX_QUEUE
+@pytest.mark.slow
+def test_the_end_waits_for_one_that_reads_and_destroys_nothing_though_it_sends_meanwhile(
+    serving: Serve, host: str, noted: _Noted
+) -> None:
+    server = serving(max_lifetime=0.2, send_buffer=1 << 20)
+    with _small(host, server.port) as sock:
+        sock.sendall(bytes(300_000))
+        # More than is dropped of one that has taken all.
+        until(lambda: server.counters.bytes_out == 300_000)
+        threading.Event().wait(0.3)
+        sock.sendall(bytes(200_000))
+        _read_steadily(sock, 250_000, 8192)
+        assert noted.ends == []
+        # It would be answered with a reset, had the server left.
+        sock.sendall(b"x")
+        _read_steadily(sock, 50_000, 8192)
+        assert sock.recv(1) == b""
+    until(lambda: server.counters.ended == {Ending.LIFETIME: 1})
 
 
 def test_message_timeout_ends_one_that_sends_a_byte_now_and_then(
