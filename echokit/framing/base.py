@@ -40,6 +40,10 @@ class Decoder(Protocol):
 
     # A decoder whose framing encodes each message as just the bytes that it was decoded from may
     # also have `next_frames`, as LengthPrefixed's has: then an echo need not look at each message.
+    #
+    # It may also have `pending`, a bool: whether it holds part of a message, once it has given all
+    # that are whole. A server's message_timeout asks it; where there is none, a message counts as
+    # begun with the first bytes after the chunk that brought the last one to its end.
 
     def receive_eof(self) -> None:
         """Note the end of the stream, after the last message has been taken.

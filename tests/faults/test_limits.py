@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from echokit import Address, End, Ending, LengthPrefixed, Observer, Raw
+from echokit import Address, Delimited, End, Ending, LengthPrefixed, Observer, Raw
 from echokit.config import Limits
 from echokit.framing.base import Framing
 from echokit.net.admission import Refusal
@@ -317,7 +317,7 @@ def test_one_that_reads_what_the_system_has_taken_is_not_idle(
 
 @_LINUX_QUEUE
 def test_one_that_stops_reading_what_the_system_has_taken_is_idle_at_its_time(
-    serving: Serve, host: str, noted: _Noted
+    serving: Serve, host: str
 ) -> None:
     server = serving(idle_timeout=0.5)
     with _small(host, server.port) as sock:
@@ -373,6 +373,32 @@ def test_message_timeout_ends_one_that_sends_a_byte_now_and_then(
     assert noted.ends[0].ending is Ending.MESSAGE_TIMEOUT
     assert str(noted.ends[0].error) == "did not end a message that it had begun for 0.3s"
     assert noted.ends[0].messages == 0
+
+
+@pytest.mark.parametrize(
+    ("framing", "wire", "whole"),
+    [
+        (LengthPrefixed(), b"\0\0\0\1x\0\0", 5),
+        (LengthPrefixed(), b"\0\0\0\1x\0\0\0\5hel", 5),
+        (Delimited(), b"x\nhel", 2),
+    ],
+    ids=["header", "body", "delimited"],
+)
+def test_message_timeout_sees_one_that_begins_in_the_chunk_that_ends_another(
+    serving: Serve, host: str, noted: _Noted, framing: Framing, wire: bytes, whole: int
+) -> None:
+    server = serving(framing, message_timeout=0.3)
+    with client(host, server.port) as sock, client(host, server.port) as between:
+        assert _echoes(between, wire[:whole])
+        began = time.monotonic()
+        sock.sendall(wire)
+        assert receive(sock, whole) == wire[:whole]
+        assert 0.3 <= _ended_after(sock, began) < 0.6
+        sock.close()
+        until(lambda: len(noted.ends) == 1)
+        assert noted.ends[0].ending is Ending.MESSAGE_TIMEOUT
+        # One that is between two messages may be so for longer.
+        assert _echoes(between, wire[:whole])
 
 
 def test_a_long_message_on_a_slow_line_is_not_cut(serving: Serve, host: str) -> None:
