@@ -476,6 +476,34 @@ def test_send_timeout_spares_one_that_reads_slowly(serving: Serve, host: str) ->
         assert server.counters.open == 1
 
 
+def test_without_send_timeout_one_that_never_reads_is_reset_as_idle(
+    serving: Serve, host: str, noted: _Noted
+) -> None:
+    server = serving(send_timeout=0, idle_timeout=0.3)
+    with _small(host, server.port) as sock:
+        _flood(sock)
+        until(lambda: len(noted.ends) == 1, 2)
+        with pytest.raises(ConnectionResetError):
+            _read_to_end(sock)
+    assert noted.ends[0].ending is Ending.IDLE
+
+
+def test_max_lifetime_ends_one_that_reads_a_little_now_and_then(
+    serving: Serve, host: str, noted: _Noted
+) -> None:
+    server = serving(send_timeout=0.4, max_lifetime=0.4)
+    with _small(host, server.port) as sock:
+        began = time.monotonic()
+        _flood(sock)
+        while not noted.ends:
+            assert time.monotonic() - began < 3
+            with contextlib.suppress(ConnectionResetError):
+                sock.recv(16 << 10)
+            threading.Event().wait(0.03)
+        assert time.monotonic() - began >= 0.8
+    assert noted.ends[0].ending is Ending.LIFETIME
+
+
 def test_max_lifetime_ends_even_one_that_works_and_loses_nothing_of_it(
     serving: Serve, host: str, noted: _Noted
 ) -> None:
