@@ -87,6 +87,11 @@ class DelimitedDecoder:
             self._error = MessageTooLarge(size, self._limit)
             raise self._error
 
+    @property
+    def pending(self) -> bool:
+        """Whether part of a message is held."""
+        return bool(self._tail) or self._position < len(self._data)
+
     def receive_eof(self) -> None:
         """Note the end of the stream.
 

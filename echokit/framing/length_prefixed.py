@@ -153,6 +153,11 @@ class LengthPrefixedDecoder:
         self._missing = 0
         return message
 
+    @property
+    def pending(self) -> bool:
+        """Whether part of a message is held, be it of its header."""
+        return self._body is not None or self._position < len(self._data)
+
     def receive_eof(self) -> None:
         """Note the end of the stream.
 

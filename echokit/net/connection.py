@@ -81,13 +81,21 @@ class Connection(Stream):
         super().__init__(reactor, sock, peer, chunk_size, full_duplex=full_duplex)
 
     @property
-    def unfinished(self) -> int:
-        """How many bytes have come since the last chunk that brought a message to its end.
+    def unfinished(self) -> bool:
+        """Whether a message has begun and has not ended.
 
-        More than 0: a message has begun, and has not ended. What follows a message in the same
-        chunk is not seen here; it is as soon as more of it comes.
+        The decoder knows, if it has `pending`. Else what follows a message in the same chunk is
+        not seen here; it is as soon as more of it comes.
         """
-        return 0 if self._decoder is None else self.bytes_in - self._whole_in
+        if self._decoder is None:
+            return False
+        try:
+            pending = getattr(self._decoder, "pending", None)
+        except Exception as error:  # noqa: BLE001 - as in _take_messages
+            self.fail(error)
+            return False
+        # A plugin's attribute of that name may be something else.
+        return pending if isinstance(pending, bool) else self.bytes_in > self._whole_in
 
     # Reading.
 

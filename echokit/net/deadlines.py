@@ -19,6 +19,9 @@ __all__ = ["MESSAGE_RATE", "Deadlines"]
 # Bytes a second: a message that has had its time, but comes at this rate or faster, is a long one
 # on a slow line, and may go on. (Apache's mod_reqtimeout draws this line at 500.)
 MESSAGE_RATE = 1024
+# How long after its lifetime one that is slow to read what it is owed is reset, where no send
+# timeout says it.
+_GRACE = 30.0
 # How many connections are looked at before the others get their turn again.
 _BATCH = 1000
 _FINEST = 0.02
@@ -40,10 +43,12 @@ class Deadlines:
     Args:
         reactor: Has the clock.
         connections: Those that are open, whoever they are at the time.
-        idle: Nothing moves in either direction.
+        idle: Nothing moves in either direction. Where `send` is 0, also while the peer is owed
+            something.
         message: A message has begun and does not end; slower than `MESSAGE_RATE`.
         send: The peer does not read what it is owed.
-        lifetime: Since the connection was first seen.
+        lifetime: Since the connection was first seen. What it is owed then it has `send` more to
+            read, all of it (half a minute where that is 0).
     """
 
     def __init__(
@@ -123,9 +128,15 @@ class Deadlines:
             # All has been said: how long it waits for the peer's end is its own affair.
             return
         elif self._lifetime and now - born >= self._lifetime:
-            connection.finish(Ending.LIFETIME, _late("was open", self._lifetime))
+            # In good order first; but one that reads a little now and then would never come to
+            # an end.
+            over = now - born >= self._lifetime + (self._send or _GRACE)
+            end = connection.abort if over else connection.finish
+            end(Ending.LIFETIME, _late("was open", self._lifetime))
         elif connection.sending:
-            return
+            # With a send timeout it has that time to read.
+            if self._idle and not self._send and quiet >= self._idle:
+                connection.abort(Ending.IDLE, _late("was idle", self._idle))
         elif self._idle and quiet >= self._idle:
             connection.finish(Ending.IDLE, _late("was idle", self._idle))
         elif begun is not None and self._overdue(connection, begun, now):

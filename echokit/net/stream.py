@@ -15,9 +15,11 @@ from echokit.net.reactor import READ, WRITE, Reactor, Timer
 
 __all__ = ["State", "Stream"]
 
-# How much input is dropped, and for how long, after our FIN, before the close.
+# How much input is dropped, and for how long, after our FIN, before the close; and for how long at
+# most, where the peer still reads what it was sent.
 LINGER_BYTES = 64 << 10
 LINGER_SECONDS = 1.0
+LINGER_AT_MOST = 60.0
 # struct linger of socket(7): on, and for no time.
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
@@ -101,8 +103,9 @@ class Stream:
         self._dropped = 0
         self._linger: Timer | None = None
         self._interest = READ
-        # What had moved at the last look, and when that look was.
-        self._seen_in = self._seen_out = -1
+        # What had come and what the peer had taken at the last looks, and when that last changed.
+        self._seen_in = -1
+        self._seen_out = 0
         self._seen_at = 0.0
         reactor.add_ready(sock.fileno(), READ, self)
 
@@ -157,12 +160,14 @@ class Stream:
         Looked at now and then this costs the way of a message nothing, and each connection but
         three references.
         """
-        out = self.bytes_out
-        if self._unsent is not None:
-            # A peer that reads slowly empties what the system holds first.
-            out -= queued(self._sock)
-        if self.bytes_in != self._seen_in or out != self._seen_out or self.pausing:
-            self._seen_in, self._seen_out, self._seen_at = self.bytes_in, out, now
+        if self.bytes_in != self._seen_in or self.pausing:
+            self._seen_in, self._seen_at = self.bytes_in, now
+        elif self.bytes_out != self._seen_out:
+            # Out has moved what the peer has taken: one that reads slowly empties what the system
+            # holds, long after the last send. Where all has been taken, the system is not asked.
+            out = self.bytes_out - queued(self._sock)
+            if out != self._seen_out:
+                self._seen_out, self._seen_at = out, now
         return self._seen_at
 
     def _keeps_up(self) -> bool:
@@ -171,7 +176,7 @@ class Stream:
     def _drop(self, data: bytes) -> None:
         """Input that comes after our last word is read only so that no RST follows it."""
         self._dropped += len(data)
-        if not data or self._dropped > LINGER_BYTES:
+        if not data or (self._dropped > LINGER_BYTES and not queued(self._sock)):
             self._close(*self._end)
 
     # Writing.
@@ -311,7 +316,19 @@ class Stream:
         except OSError:
             self._close(*self._end)
             return
-        self._linger = self._reactor.call_later(LINGER_SECONDS, lambda: self._close(*self._end))
+        self._linger_on(queued(self._sock), self._reactor.clock() + LINGER_AT_MOST)
+
+    def _linger_on(self, held: int, until: float) -> None:
+        """Wait for the peer's end: a while, and again while it takes some of what is `held`."""
+
+        def look() -> None:
+            left = queued(self._sock)
+            if 0 < left < held and self._reactor.clock() < until:
+                self._linger_on(left, until)
+            else:
+                self._close(*self._end)
+
+        self._linger = self._reactor.call_later(LINGER_SECONDS, look)
 
     def _lose(self, error: OSError) -> None:
         """The network has ended it: by a reset, mostly."""

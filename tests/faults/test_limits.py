@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from echokit import Address, End, Ending, LengthPrefixed, Observer, Raw
+from echokit import Address, Delimited, End, Ending, LengthPrefixed, Observer, Raw
 from echokit.config import Limits
 from echokit.framing.base import Framing
 from echokit.net.admission import Refusal
@@ -40,6 +40,11 @@ class _Noted(Observer):
     def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
         assert peer.port
         self.refusals.append((why, left_out))
+
+
+_LINUX_QUEUE = pytest.mark.skipif(
+    "linux" not in os.uname().sysname.lower(), reason="what is held for a peer is told by Linux"
+)
 
 
 @pytest.fixture
@@ -303,6 +308,69 @@ def test_one_that_says_nothing_at_all_is_idle(serving: Serve, host: str) -> None
     until(lambda: server.counters.ended == {Ending.IDLE: 1})
 
 
+def _read_steadily(sock: socket.socket, size: int, piece: int, pause: float = 0.05) -> None:
+    """Read `size` bytes of zeros, a piece now and then."""
+    while size:
+        want = min(piece, size)
+        assert receive(sock, want) == bytes(want), f"{size} bytes before the end"
+        size -= want
+        threading.Event().wait(pause)
+
+
+@_LINUX_QUEUE
+@pytest.mark.slow
+def test_one_that_reads_what_the_system_has_taken_is_not_idle(
+    serving: Serve, host: str, noted: _Noted
+) -> None:
+    server = serving(idle_timeout=0.5)
+    with _small(host, server.port) as sock:
+        # Few enough that the server has sent all of them at once, and has nothing left to send.
+        sock.sendall(bytes(300_000))
+        _read_steadily(sock, 300_000, 8192)
+        # It is open, and works: none of it was cut.
+        assert noted.ends == []
+        assert _echoes(sock)
+        until(lambda: len(noted.ends) == 1)
+    assert noted.ends[0].ending is Ending.IDLE
+
+
+@_LINUX_QUEUE
+def test_one_that_stops_reading_what_the_system_has_taken_is_idle_at_its_time(
+    serving: Serve, host: str
+) -> None:
+    server = serving(idle_timeout=0.5)
+    with _small(host, server.port) as sock:
+        sock.sendall(bytes(300_000))
+        began = time.monotonic()
+        _read_steadily(sock, 64 << 10, 16 << 10)
+        stopped = time.monotonic()
+        assert stopped - began < 0.5
+        until(lambda: server.counters.ended == {Ending.IDLE: 1})
+        # It lingers for 0.3 s behind that.
+        assert time.monotonic() - stopped < 1.5
+
+
+@_LINUX_QUEUE
+@pytest.mark.slow
+def test_the_end_waits_for_one_that_reads_and_destroys_nothing_though_it_sends_meanwhile(
+    serving: Serve, host: str, noted: _Noted
+) -> None:
+    server = serving(max_lifetime=0.2, send_buffer=1 << 20)
+    with _small(host, server.port) as sock:
+        sock.sendall(bytes(300_000))
+        # More than is dropped of one that has taken all.
+        until(lambda: server.counters.bytes_out == 300_000)
+        threading.Event().wait(0.3)
+        sock.sendall(bytes(200_000))
+        _read_steadily(sock, 250_000, 8192)
+        assert noted.ends == []
+        # It would be answered with a reset, had the server left.
+        sock.sendall(b"x")
+        _read_steadily(sock, 50_000, 8192)
+        assert sock.recv(1) == b""
+    until(lambda: server.counters.ended == {Ending.LIFETIME: 1})
+
+
 def test_message_timeout_ends_one_that_sends_a_byte_now_and_then(
     serving: Serve, host: str, noted: _Noted
 ) -> None:
@@ -324,6 +392,32 @@ def test_message_timeout_ends_one_that_sends_a_byte_now_and_then(
     assert noted.ends[0].ending is Ending.MESSAGE_TIMEOUT
     assert str(noted.ends[0].error) == "did not end a message that it had begun for 0.3s"
     assert noted.ends[0].messages == 0
+
+
+@pytest.mark.parametrize(
+    ("framing", "wire", "whole"),
+    [
+        (LengthPrefixed(), b"\0\0\0\1x\0\0", 5),
+        (LengthPrefixed(), b"\0\0\0\1x\0\0\0\5hel", 5),
+        (Delimited(), b"x\nhel", 2),
+    ],
+    ids=["header", "body", "delimited"],
+)
+def test_message_timeout_sees_one_that_begins_in_the_chunk_that_ends_another(
+    serving: Serve, host: str, noted: _Noted, framing: Framing, wire: bytes, whole: int
+) -> None:
+    server = serving(framing, message_timeout=0.3)
+    with client(host, server.port) as sock, client(host, server.port) as between:
+        assert _echoes(between, wire[:whole])
+        began = time.monotonic()
+        sock.sendall(wire)
+        assert receive(sock, whole) == wire[:whole]
+        assert 0.3 <= _ended_after(sock, began) < 0.6
+        sock.close()
+        until(lambda: len(noted.ends) == 1)
+        assert noted.ends[0].ending is Ending.MESSAGE_TIMEOUT
+        # One that is between two messages may be so for longer.
+        assert _echoes(between, wire[:whole])
 
 
 @pytest.mark.slow
@@ -401,6 +495,34 @@ def test_send_timeout_spares_one_that_reads_slowly(serving: Serve, host: str) ->
             assert receive(sock, 16 << 10) == bytes(16 << 10)
             threading.Event().wait(0.05)
         assert server.counters.open == 1
+
+
+def test_without_send_timeout_one_that_never_reads_is_reset_as_idle(
+    serving: Serve, host: str, noted: _Noted
+) -> None:
+    server = serving(send_timeout=0, idle_timeout=0.3)
+    with _small(host, server.port) as sock:
+        _flood(sock)
+        until(lambda: len(noted.ends) == 1, 2)
+        with pytest.raises(ConnectionResetError):
+            _read_to_end(sock)
+    assert noted.ends[0].ending is Ending.IDLE
+
+
+def test_max_lifetime_ends_one_that_reads_a_little_now_and_then(
+    serving: Serve, host: str, noted: _Noted
+) -> None:
+    server = serving(send_timeout=0.4, max_lifetime=0.4)
+    with _small(host, server.port) as sock:
+        began = time.monotonic()
+        _flood(sock)
+        while not noted.ends:
+            assert time.monotonic() - began < 3
+            with contextlib.suppress(ConnectionResetError):
+                sock.recv(16 << 10)
+            threading.Event().wait(0.03)
+        assert time.monotonic() - began >= 0.8
+    assert noted.ends[0].ending is Ending.LIFETIME
 
 
 def test_max_lifetime_ends_even_one_that_works_and_loses_nothing_of_it(

@@ -1,6 +1,8 @@
 """What holds for every built-in framing: the invariants that `framing.base` writes down."""
 
 import tracemalloc
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -236,6 +238,25 @@ def test_an_end_at_every_place_of_a_message_is_incomplete_and_between_two_clean(
         whole, rest = divmod(end, len(message))
         assert messages == [b"xyz"] * whole
         assert isinstance(error, IncompleteMessage) if rest else error is None
+
+
+@every_message_framing
+@pytest.mark.parametrize("places", [[], range(1, 30), [2, 5]], ids=["whole", "bytes", "pieces"])
+@pytest.mark.parametrize("taking", ["next_message", "next_frames"])
+def test_a_decoder_tells_whether_it_holds_part_of_a_message(
+    framing: Framing, places: Iterable[int], taking: str
+) -> None:
+    message = framing.encode(b"xyz")
+    wire = message + message
+    for end in range(len(wire) + 1):
+        decoder: Any = framing.decoder()
+        take = getattr(decoder, taking, decoder.next_message)
+        assert decoder.pending is False
+        for piece in pieces(wire[:end], places):
+            decoder.receive_data(piece)
+            while take() is not None:
+                pass
+        assert decoder.pending is (end % len(message) != 0), end
 
 
 @every_framing

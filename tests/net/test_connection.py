@@ -536,6 +536,54 @@ def test_a_full_duplex_connection_ends_at_once_at_a_bad_frame(stage: _Stage) -> 
     assert stage.end.ending is Ending.TOO_LARGE
 
 
+class _Telling(Framing):
+    """A plugin's framing, whose decoder has `pending`, be it what a server asks for or not."""
+
+    type: str = "telling"
+    pending: Any = None
+
+    def decoder(self) -> Any:
+        class Decoder(type(Delimited().decoder())):  # type: ignore[misc]  # lines, as they are
+            @property
+            def pending(_self) -> Any:
+                if isinstance(self.pending, Exception):
+                    raise self.pending
+                return self.pending
+
+        return Decoder(b"\n", 100)
+
+    def encode(self, message: bytes) -> bytes:
+        return Delimited().encode(message)
+
+
+@pytest.mark.parametrize("pending", [None, len, 7, [], b"x"], ids=repr)
+def test_a_decoder_that_does_not_tell_is_amid_a_message_from_the_next_chunk_on(
+    stage: _Stage, pending: object
+) -> None:
+    connection = stage.connection(_Telling(pending=pending))
+    assert not connection.unfinished
+    for chunk, unfinished in ((b"a", True), (b"b\n", False), (b"c\nd", False), (b"e", True)):
+        stage.peer.send(chunk)
+        stage.turn(1)
+        assert connection.unfinished is unfinished, chunk
+
+
+def test_a_decoder_that_tells_is_believed(stage: _Stage) -> None:
+    connection = stage.connection(_Telling(pending=True))
+    stage.peer.send(b"whole\n")
+    stage.turn(1)
+    assert connection.messages == 1
+    assert connection.unfinished
+
+
+def test_a_decoder_that_fails_to_tell_ends_its_own_connection(stage: _Stage) -> None:
+    bug = RuntimeError("bug in pending")
+    connection = stage.connection(_Telling(pending=bug))
+    assert not connection.unfinished
+    stage.peer.close()
+    assert stage.end.error is bug
+
+
 class _Failing(Framing):
     """Lines, with a decoder that has a bug."""
 

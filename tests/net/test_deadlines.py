@@ -250,6 +250,33 @@ def test_more_than_a_batch_are_all_looked_at(world: _World, number: int) -> None
     assert all(world.at(connection) is not None for connection in quiet)
 
 
+@pytest.mark.parametrize(("send", "grace"), [(20.0, 20.0), (0.0, 30.0)])
+def test_one_that_reads_a_little_now_and_then_does_not_outlive_its_life_by_more_than_the_grace(
+    world: _World, send: float, grace: float
+) -> None:
+    slow = world.connection()
+    slow.sending = True
+    finished: list[Ending] = []
+    slow.finish = lambda *end: finished.append(end[0])  # type: ignore[method-assign]  # seen only
+    world.every(3, lambda: setattr(slow, "out", slow.out + 1))
+    world.watch(send=send, lifetime=60)
+    world.run(200)
+    # First it is given the time to read what it is owed.
+    assert set(finished) == {Ending.LIFETIME}
+    _ended(world, slow, "abort", Ending.LIFETIME, 60 + grace, 62 + grace)
+
+
+def test_where_there_is_no_send_timeout_one_that_never_reads_is_idle(world: _World) -> None:
+    owed, slow = world.connection(), world.connection()
+    owed.sending = slow.sending = True
+    world.every(8, lambda: setattr(slow, "out", slow.out + 1))
+    world.watch(idle=10, send=0)
+    world.run(100)
+    _ended(world, owed, "abort", Ending.IDLE, 10, 12)
+    assert str(owed.error) == "was idle for 10s"
+    assert world.at(slow) is None
+
+
 def test_those_that_have_ended_are_forgotten(world: _World) -> None:
     passing = world.connection()
     passing.receive(1, whole=False)

@@ -119,7 +119,7 @@ def test_a_system_without_room_for_a_process_is_told(monkeypatch: pytest.MonkeyP
 
 
 def test_counters_come_whole_through_what_they_are_told_as() -> None:
-    counters = Counters(accepted=9, open=2, messages_in=3, messages_out=4, bytes_in=5, bytes_out=6)
+    counters = Counters(accepted=9, open=2, messages=3, bytes_in=5, bytes_out=6)
     counters.ended[Ending.CLEAN] = 6
     counters.ended[Ending.RESET] = 1
     counters.refused[Refusal.DENIED] = 8
