@@ -1035,7 +1035,29 @@ def test_a_message_that_a_stop_leaves_half_received_is_told_and_counted(
         sock.close()
         assert result.result(PATIENCE) == 1
     (end,) = recorder.ends
-    assert end.ending is Ending.TRUNCATED
+    assert end.ending is Ending.CUT
+    assert server.counters.ended[Ending.CUT] == 1
+
+
+@pytest.mark.parametrize("framing", FRAMINGS[1:], ids=lambda framing: framing.type)
+def test_one_that_pauses_amid_a_message_at_a_stop_may_finish_it(
+    host: str, framing: Framing, recorder: _Recorder, clients: _Clients
+) -> None:
+    server = EchoServer(host, 0, framing=framing, observer=recorder)
+    with _serving(server) as result:
+        sock, idle = (clients.connect(server.addresses[0]) for _ in range(2))
+        wire = framing.encode(b"x" * 1000)
+        assert _echoes(sock, wire)
+        sock.sendall(wire[:500])
+        recorder.wait_for("accepted", 2)
+        server.stop()
+        recorder.wait_for("draining 2")
+        # One that has nothing in flight is not waited for.
+        assert _read_to_end(idle) == b""
+        threading.Event().wait(0.3)
+        sock.sendall(wire[500:])
+        assert _read_to_end(sock) == wire
+        assert result.result(PATIENCE) == 0
 
 
 def test_leaving_the_block_after_a_stop_does_not_cut_what_is_in_flight(

@@ -12,6 +12,12 @@ __all__ = ["Drain"]
 class Drain:
     """Ends connections as they fall quiet, and at last those that do not.
 
+    One that is owed something, or is amid a message, is waited for until `cut_all`. Any other has
+    nothing in flight that could be known of: it is ended, in good order, once nothing has come,
+    gone or been acknowledged by its peer for a while. So it is with every pause of a client of a
+    framing without messages, and with a message whose beginning came in one chunk with the end of
+    the one before, and of which no more has come: that one counts as cut.
+
     Attributes:
         cut: How many were ended with something owed, or amid a message.
     """
@@ -20,18 +26,19 @@ class Drain:
         self._reactor = reactor
         self._connections = connections
         # How much had moved on each connection at the last look.
-        self._moved: dict[Connection, tuple[int, int]] = {}
+        self._moved: dict[Connection, tuple[int, int, int]] = {}
         self.cut = 0
 
     def end_quiet_ones(self, quiet: float) -> None:
         """End the connections on which nothing has moved for `quiet` seconds, now and from now on.
 
-        One that is amid a message is ended too, as truncated, and counts as cut: that message is
-        not coming back.
+        Those that are owed something, or amid a message, are left.
         """
         for connection in list(self._connections):
-            moved = (connection.bytes_in, connection.bytes_out)
-            if self._moved.get(connection) == moved and not connection.sending:
+            # A peer that reads slowly takes what the system holds, though nothing more is sent.
+            moved = (connection.bytes_in, connection.bytes_out, connection.unacknowledged)
+            waits = connection.sending or connection.unfinished > 0
+            if not waits and self._moved.get(connection) == moved:
                 self.cut += not connection.drain()
             self._moved[connection] = moved
         self._reactor.call_later(quiet, lambda: self.end_quiet_ones(quiet))

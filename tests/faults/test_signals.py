@@ -5,6 +5,7 @@ import hashlib
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from tests.cli.peers import client, receive
 from tests.cli.processes import COMMAND, DEADLINE, Running, environment
-from tests.faults.serving import Serving, quietly
+from tests.faults.serving import Serving, quietly, until
 
 MEBIBYTE = 1 << 20
 
@@ -117,6 +118,59 @@ def test_one_that_stalls_is_cut_at_the_deadline_and_the_others_lose_nothing(host
     assert all(transfer.got == transfer.payload for transfer in transfers)
     assert done.code == 1
     assert done.complaint.endswith(" cut: it had not ended when the server did")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("comes", [True, False], ids=["the-rest-comes", "it-never-comes"])
+def test_a_client_amid_a_message_has_all_of_the_time_to_drain(host: str, *, comes: bool) -> None:
+    patience = 20 if comes else 3
+    options = ("--framing", "length-prefixed", "--drain-timeout", f"{patience}s")
+    with Serving(host, *options) as server, server.connect() as sock, server.connect() as idle:
+        sock.sendall(b"\0\0\0\x0ahello")
+        for _ in range(2):
+            server.next("connection")
+        until(lambda: server.counters()["bytes_in"] == 9)
+        began = time.monotonic()
+        server.signal(signal.SIGTERM)
+        # An idle client is not what a stop waits for.
+        assert idle.recv(1) == b""
+        assert 0.9 < time.monotonic() - began < 2
+        time.sleep(max(0.0, began + 2 - time.monotonic()))
+        if comes:
+            sock.sendall(b"there")
+            assert receive(sock, 14) == b"\0\0\0\x0ahellothere"
+            assert sock.recv(1) == b""
+            sock.close()
+        done = server.end()
+        took = time.monotonic() - began
+    assert (done.code, done.err) == (0 if comes else 1, b"")
+    assert took < 5 if comes else 2.9 < took < 3.5
+
+
+@pytest.mark.slow
+def test_a_client_that_reads_slowly_what_the_system_holds_is_not_quiet(
+    family: socket.AddressFamily, host: str
+) -> None:
+    data = os.urandom(160 << 10)
+    with quietly(host, "--chunk-size", "64k", "--drain-timeout", "20s") as (server, port):
+        with socket.socket(family) as sock:
+            # Small, so that the system at the other end holds most of it.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.settimeout(DEADLINE)
+            sock.connect((host, port))
+            sock.sendall(data)
+            server.signal(signal.SIGTERM)
+            assert server.err.line().startswith("echokit: stopping: finishing 1 connection;")
+            got = bytearray()
+            while len(got) < len(data):
+                got += receive(sock, min(8192, len(data) - len(got)))
+                time.sleep(0.15)
+            # Three seconds later it is still heard.
+            sock.sendall(b"more")
+            assert receive(sock, 4) == b"more"
+            assert sock.recv(1) == b""
+        done = server.end()
+    assert (bytes(got) == data, done.code, done.err) == (True, 0, b"")
 
 
 # Which signals do what.
