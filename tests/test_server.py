@@ -871,7 +871,8 @@ def test_a_shortage_makes_those_who_come_wait_and_is_told_once_a_second(
             recorder.wait_for("warned")
             assert _echoes(open_already)
             assert _read(sock, 7) == b"patient"
-    [warning] = recorder.warnings
+    warning, at_the_end = recorder.warnings
+    assert at_the_end == "accept failed: 1 more left out"
     assert warning.startswith(f"cannot accept: {os.strerror(code)[:1].lower()}")
     assert "with 1 connection open; those that come wait until some end" in warning
 
