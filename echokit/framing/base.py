@@ -38,9 +38,9 @@ class Decoder(Protocol):
             FramingError: The stream breaks the framing. From here on always.
         """
 
-    # A decoder may also have `pending`, a bool: whether it holds part of a message, once it has given
-    # all that are whole. A server's message_timeout asks it; where there is none, a message counts
-    # as begun with the first bytes after the chunk that brought the last one to its end.
+    # A decoder may also have `pending`, a bool: whether it holds part of a message, once it has
+    # given all that are whole. A server's message_timeout asks it; where there is none, a message
+    # counts as begun with the first bytes after the chunk that brought the last one to its end.
 
     def receive_eof(self) -> None:
         """Note the end of the stream, after the last message has been taken.
