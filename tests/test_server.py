@@ -2,16 +2,10 @@
 
 import contextlib
 import errno
-import itertools
-import json
 import os
-import select
 import selectors
 import socket
 import struct
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -886,92 +880,6 @@ def test_stopping_amid_a_shortage_is_stopping(
         recorder.wait_for("warned")
         server.stop()
         assert result.result(PATIENCE) == 0
-
-
-STARVED = """
-    import json, resource, sys, threading, time
-    from echokit.observe.observer import Observer
-    from echokit.server import EchoServer
-
-    class Told(Observer):
-        def __init__(self):
-            self.warnings = []
-
-        def warned(self, text):
-            self.warnings.append([time.monotonic(), text])
-
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-    told = Told()
-    server = EchoServer(sys.argv[1], 0, observer=told)
-    print(server.port, flush=True)
-
-    def stop_at_end_of_input():
-        sys.stdin.read()
-        server.stop()
-
-    threading.Thread(target=stop_at_end_of_input).start()
-    wall, cpu = time.monotonic(), time.process_time()
-    cut = server.serve()
-    print(json.dumps({
-        "cut": cut,
-        "warnings": told.warnings,
-        "load": (time.process_time() - cpu) / (time.monotonic() - wall),
-    }))
-"""
-
-
-def _answered(socks: Sequence[socket.socket], least: int, seconds: float) -> set[socket.socket]:
-    """Those of `socks` that get their byte: at least so many, or all that do in the time."""
-    got: set[socket.socket] = set()
-    deadline = time.monotonic() + seconds
-    while len(got) < least and (left := deadline - time.monotonic()) > 0:
-        ready, _, _ = select.select([sock for sock in socks if sock not in got], [], [], left)
-        for sock in ready:
-            assert sock.recv(1) == b"x"
-            got.add(sock)
-    return got
-
-
-@pytest.mark.slow
-def test_a_server_out_of_descriptors_serves_those_it_has_and_the_rest_as_they_leave(
-    family: socket.AddressFamily, host: str, clients: _Clients
-) -> None:
-    code = textwrap.dedent(STARVED)
-    with subprocess.Popen(
-        [sys.executable, "-c", code, host],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            address = Address(family, (host, int(process.stdout.readline())))
-            socks = [clients.connect(address) for _ in range(150)]
-            for sock in socks:
-                sock.send(b"x")
-            served = _answered(socks, len(socks), 1.1)
-            assert 30 < len(served) < 64
-            waiting = [sock for sock in socks if sock not in served]
-            leaving, staying = list(served)[:30], list(served)[30:]
-            for sock in leaving:
-                sock.close()
-            assert len(_answered(waiting, 30, PATIENCE)) >= 30
-            for sock in staying:
-                assert _echoes(sock)
-            for sock in socks:
-                sock.close()
-            out, err = process.communicate(timeout=PATIENCE)
-        finally:
-            process.kill()
-    assert (process.returncode, err) == (0, "")
-    told = json.loads(out)
-    assert told["cut"] == 0
-    times = [at for at, _ in told["warnings"]]
-    assert times
-    assert all(later - earlier >= 1 for earlier, later in itertools.pairwise(times))
-    assert "too many open files" in told["warnings"][0][1]
-    assert told["load"] < 0.3
 
 
 # Observers that raise.

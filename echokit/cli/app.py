@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from echokit import __version__
-from echokit.cli import compare, config, demo, framings, load, send, serve
+from echokit.cli import compare, config, demo, framings, load, report, send, serve
 from echokit.cli.ending import Ended, exit_code, lines
 
 __all__ = ["run"]
@@ -45,6 +45,7 @@ app.command("send", epilog=send.EXAMPLES)(send.send)
 app.command("load", epilog=load.EXAMPLES)(load.load)
 app.command("compare")(compare.compare)
 app.command("merge")(compare.merge)
+app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.add_typer(config.app, name="config")
 app.command("framings")(framings.framings)

@@ -151,6 +151,14 @@ def load(
         str | None,
         typer.Option("--junit", metavar="FILE", help="Write the verdicts as JUnit XML."),
     ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option(
+            "--html",
+            metavar="FILE|-",
+            help="Write the result as one HTML page, with charts; needs the extra 'report'.",
+        ),
+    ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="K=V", help="What the result is to be known by; may come again."),
@@ -169,7 +177,7 @@ def load(
 
     with ExitStack() as opened:
         # Told before the run, not after it.
-        outputs = opened.enter_context(Outputs(json_file, junit, output))
+        outputs = opened.enter_context(Outputs(json_file, junit, output, html=html))
         try:
             result = _run(ctx, outputs)
         except Ended:

@@ -29,19 +29,32 @@ class Outputs:
     """
 
     def __init__(
-        self, json: str | None, junit: str | None, output: str, *, option: str = "--json"
+        self,
+        json: str | None,
+        junit: str | None,
+        output: str,
+        *,
+        html: str | None = None,
+        option: str = "--json",
     ) -> None:
         if output not in ("table", "quiet"):
             raise ConfigError(f"--output: should be 'table' or 'quiet'; found {output!r}")
+        if html is not None:
+            import echokit.loadgen.report  # noqa: F401 - what it needs may not be installed
         self._json_to_stdout = json == _STDOUT
-        self.quiet = output == "quiet" or self._json_to_stdout
+        self._html_to_stdout = html == _STDOUT
+        if self._json_to_stdout and self._html_to_stdout:
+            raise ConfigError("--json and --html: only one of them can go to stdout")
+        self.quiet = output == "quiet" or self._json_to_stdout or self._html_to_stdout
         self.written = False
-        self._names = (json or "", junit or "")
+        self._names = (json or "", junit or "", html or "")
         self._json: IO[str] | None = None
         self._junit: IO[str] | None = None
+        self._html: IO[str] | None = None
         try:
             self._json = _open(option, None if self._json_to_stdout else json)
             self._junit = _open("--junit", junit)
+            self._html = _open("--html", None if self._html_to_stdout else html)
         except BaseException:
             self.close()
             raise
@@ -65,10 +78,21 @@ class Outputs:
             from echokit.loadgen.junit import junit_xml
 
             _fill(self._junit, self._names[1], junit_xml(result))
+        if self._html_to_stdout or self._html is not None:
+            self._write_html(result)
+
+    def _write_html(self, result: "Result") -> None:
+        from echokit.loadgen.report import html_page
+
+        page = html_page(result)
+        if self._html is not None:
+            _fill(self._html, self._names[2], page)
+        else:
+            sys.stdout.write(page)
 
     def close(self) -> None:
         """Close the files."""
-        for file in (self._json, self._junit):
+        for file in (self._json, self._junit, self._html):
             if file is not None:
                 # What could not be written has been told by now, and would be tried once more.
                 with suppress(OSError):

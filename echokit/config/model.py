@@ -124,7 +124,11 @@ class ServerSettings(Section):
         4096, ge=1, le=65535, description="How many connections may wait to be accepted."
     )
     workers: int = Field(
-        1, ge=0, le=1024, description="How many processes serve. 0: one for each core (Linux)."
+        1,
+        ge=0,
+        le=1024,
+        description="How many processes serve (Linux). 0: one for each core. max_connections is"
+        " divided among them; the other limits are each one's.",
     )
     limits: Limits = Limits()
 

@@ -173,7 +173,7 @@ class Connection(Stream):
         self._handler.eof_received(self)
         self._watch()
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Messages that had to wait in the decoder go on from here."""
         self._decode(None)
         if not self.sending and self._state is _OPEN:

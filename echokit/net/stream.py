@@ -110,7 +110,7 @@ class Stream:
         """The reactor's call: the socket is ready for some of `events`."""
         raise NotImplementedError
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Take up again what had to wait while something was unsent."""
         raise NotImplementedError
 
@@ -219,7 +219,7 @@ class Stream:
         self._unsent = None
         self._flush()
         if not self.sending and self._state is _OPEN:
-            self._go_on()
+            self._resume()
         if not self.sending and self._state is _FINISHING:
             self._conclude()
         self._watch()

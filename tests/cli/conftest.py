@@ -1,5 +1,6 @@
 """Servers for the commands to talk to."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,16 @@ def _forks() -> Iterator[None]:
     forks.begin()
     yield
     forks.end()
+
+
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)], ids="workers={}".format)
+def workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many processes `echokit serve` serves with: one, and where time is no matter two."""
+    count: int = request.param
+    if count > 1 and sys.platform != "linux":
+        pytest.skip("workers are Linux's")
+    monkeypatch.setenv("ECHOKIT_TEST_WORKERS", str(count))
+    return count
 
 
 @pytest.fixture(params=FRAMINGS)

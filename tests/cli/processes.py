@@ -28,13 +28,18 @@ _SWAYING = ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS",
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's variables, without those that would sway the command; and `more`."""
+    """This process's variables, without those that would sway the command; and `more`.
+
+    ECHOKIT_TEST_WORKERS is how many workers servers have that are not told otherwise.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("ECHOKIT_", "_TYPER_", "_ECHOKIT_")) and name not in _SWAYING
     }
-    return kept | {"COLUMNS": "200"} | dict(more or {})
+    workers = os.environ.get("ECHOKIT_TEST_WORKERS")
+    served = {"ECHOKIT_WORKERS": workers} if workers else {}
+    return kept | {"COLUMNS": "200"} | served | dict(more or {})
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ LIMITS = (
     " SEND_TIMEOUT MAX_LIFETIME ALLOW DENY"
 )
 COMMANDS = {
-    "serve": f"{SHARED} OUTPUT BACKLOG {LIMITS}",
+    "serve": f"{SHARED} OUTPUT BACKLOG WORKERS {LIMITS}",
     "send": f"{SHARED} OUTPUT CONNECT_TIMEOUT TIMEOUT",
     "load": "CONFIG CONNECTIONS DURATION SIZE RATE IN_FLIGHT FRAMING WARMUP SEED CHUNK_SIZE"
     " CONNECT_TIMEOUT TIMEOUT OBJECTIVE",
@@ -28,7 +28,7 @@ COMMANDS = {
     "framings": "",
     "config": "",
     "config check": "",
-    "config show": f"{SHARED} BACKLOG {LIMITS} CONNECT_TIMEOUT TIMEOUT",
+    "config show": f"{SHARED} BACKLOG WORKERS {LIMITS} CONNECT_TIMEOUT TIMEOUT",
     "config schema": "",
     "": "DEBUG",
 }

@@ -27,6 +27,7 @@ FIELDS: list[tuple[str, ...]] = [
     ("client",),
     ("server", "output"),
     ("server", "backlog"),
+    ("server", "workers"),
     ("server", "limits"),
     ("client", "output"),
     ("client", "connect_timeout"),

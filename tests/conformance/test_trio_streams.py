@@ -11,6 +11,7 @@ import struct
 import sys
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
@@ -114,7 +115,7 @@ def _clog(sock: socket.socket, server: RunningServer) -> None:
             # In small segments, each of which is closed to what follows, so that the window is
             # used up and what is left waits in full.
             with contextlib.suppress(BlockingIOError):
-                while True:
+                for _ in range(4096):
                     sock.send(bytes(2048), socket.MSG_EOR)
             # The server is one thread: when it has echoed this twice, it has met the other
             # connection, too, and read from it if it was going to.
@@ -142,8 +143,24 @@ def _stuck(sock: socket.socket) -> bool:
     return bool(held == unsent > window + _NOTSENT_LOWAT)
 
 
-def _all_end(server: RunningServer) -> None:
-    """Every connection so far ends without anybody's help: cleanly, or by the client's reset."""
+def _passes(
+    check: Callable[..., Awaitable[None]],
+    make: Callable[..., object],
+    server: RunningServer,
+    *,
+    clogged: bool = False,
+) -> None:
+    """Run one of trio's suites, if `clogged` with what it has for clogged streams, too.
+
+    Afterwards every connection ends without anybody's help: cleanly, or by the client's reset.
+    """
+    maker = partial(make, server)
+
+    async def checked() -> None:
+        with trio.fail_after(2 * DEADLINE):
+            await check(maker, partial(maker, clogged=True) if clogged else None)
+
+    trio.run(checked)
     deadline = time.monotonic() + DEADLINE
     while any(record.end is None for record in server.connections):
         assert time.monotonic() < deadline
@@ -156,14 +173,12 @@ def _all_end(server: RunningServer) -> None:
 @small_chunks
 def test_two_connections_are_a_half_closeable_stream(echokit_server: RunningServer) -> None:
     # It sends a mebibyte each way at once, and compares.
-    trio.run(check_half_closeable_stream, partial(_streams, echokit_server), None)
-    _all_end(echokit_server)
+    _passes(check_half_closeable_stream, _streams, echokit_server)
 
 
 @in_pieces
 def test_the_halves_of_one_are_a_one_way_stream(echokit_server: RunningServer) -> None:
-    trio.run(check_one_way_stream, partial(_halves, echokit_server), None)
-    _all_end(echokit_server)
+    _passes(check_one_way_stream, _halves, echokit_server)
 
 
 @pytest.mark.slow
@@ -171,17 +186,14 @@ def test_the_halves_of_one_are_a_one_way_stream(echokit_server: RunningServer) -
 def test_two_connections_are_a_half_closeable_stream_also_in_pieces(
     echokit_server: RunningServer,
 ) -> None:
-    trio.run(check_half_closeable_stream, partial(_streams, echokit_server), None)
-    _all_end(echokit_server)
+    _passes(check_half_closeable_stream, _streams, echokit_server)
 
 
 @pytest.mark.slow
 @on_linux
 @small_chunks
 def test_what_is_clogged_waits_and_nothing_else_does(echokit_server: RunningServer) -> None:
-    maker = partial(_halves, echokit_server)
-    trio.run(check_one_way_stream, maker, partial(maker, clogged=True))
-    _all_end(echokit_server)
+    _passes(check_one_way_stream, _halves, echokit_server, clogged=True)
 
 
 @pytest.mark.slow
@@ -190,6 +202,4 @@ def test_what_is_clogged_waits_and_nothing_else_does(echokit_server: RunningServ
 def test_what_is_clogged_both_ways_waits_and_nothing_else_does(
     echokit_server: RunningServer,
 ) -> None:
-    maker = partial(_streams, echokit_server)
-    trio.run(check_half_closeable_stream, maker, partial(maker, clogged=True))
-    _all_end(echokit_server)
+    _passes(check_half_closeable_stream, _streams, echokit_server, clogged=True)

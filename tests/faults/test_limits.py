@@ -253,6 +253,7 @@ def test_a_literal_is_not_warned_of(serving: Serve, noted: _Noted) -> None:
 # How long.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", [Raw(), LengthPrefixed()], ids=lambda f: f.type)
 def test_idle_timeout_ends_what_does_not_move_and_nothing_that_does(
     serving: Serve, host: str, framing: Framing, noted: _Noted
@@ -307,6 +308,7 @@ def test_message_timeout_ends_one_that_sends_a_byte_now_and_then(
     assert noted.ends[0].messages == 0
 
 
+@pytest.mark.slow
 def test_a_long_message_on_a_slow_line_is_not_cut(serving: Serve, host: str) -> None:
     server = serving(LengthPrefixed(), message_timeout=0.2)
     body = os.urandom(3000)
@@ -369,6 +371,7 @@ def test_send_timeout_resets_one_that_never_reads(serving: Serve, host: str, not
     assert str(noted.ends[0].error) == "has not read for 0.3s"
 
 
+@pytest.mark.slow
 def test_send_timeout_spares_one_that_reads_slowly(serving: Serve, host: str) -> None:
     # So slowly that the system does not ask for more in all the time: of megabytes that it has
     # taken, a third must have gone before it does.

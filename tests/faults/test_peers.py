@@ -55,6 +55,7 @@ def test_resets_amid_an_echo_are_counted_and_leave_no_descriptor(host: str) -> N
         assert server.err.line().startswith("echokit: 22 connections accepted, 1 open; ")
         assert server.err.line() == "echokit: ended: 20 reset, 1 clean"
         other.close()
+        until(lambda: descriptors(server.process.pid) == base - 1)
         done = server.end(signal.SIGTERM)
     # Neither a traceback nor a line for each: that they leave is the peers' own affair.
     assert (done.code, done.err) == (0, b"")
@@ -118,6 +119,7 @@ def test_ten_thousand_empty_messages_come_back(host: str, framing: Framing) -> N
         assert server.counters.messages_in == server.counters.messages_out == 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 0x80000000, (16 << 20) + 1])
 def test_a_length_over_the_limit_ends_it_at_once_and_takes_no_memory(
     host: str, length: int
@@ -166,8 +168,8 @@ def test_a_thousand_announced_messages_take_no_memory_before_they_come(host: str
 def _open(server: Running) -> int:
     """How many connections it has, as it says when it is asked."""
     server.signal(signal.SIGUSR1)
-    found = re.search(r"([0-9]+) open;", server.err.line())
-    assert found
+    while not (found := re.search(r"([0-9]+) open;", server.err.line())):
+        pass
     return int(found[1])
 
 
@@ -207,9 +209,11 @@ def test_bulk_before_a_half_close_survives_a_client_that_reads_only_later(host: 
 # Urgent data.
 
 
+@pytest.mark.slow
 def test_urgent_data_makes_nothing_spin(host: str) -> None:
     with quietly(host) as (server, port), client(host, port) as sock:
         assert _echoes(sock)
+        base = descriptors(server.process.pid)
         for _ in range(10):
             sock.send(b"!", socket.MSG_OOB)
         cpu = cpu_seconds(server.process.pid)
@@ -222,6 +226,7 @@ def test_urgent_data_makes_nothing_spin(host: str) -> None:
             got += receive(sock, 1)
         assert set(got.removesuffix(b"echo")) <= {ord("!")}
         sock.close()
+        until(lambda: descriptors(server.process.pid) == base - 1)
         done = server.end(signal.SIGTERM)
     assert (done.code, done.err) == (0, b"")
 
@@ -229,6 +234,7 @@ def test_urgent_data_makes_nothing_spin(host: str) -> None:
 # A server that does not come to accept.
 
 
+@pytest.mark.slow
 def test_four_hundred_connect_to_a_server_that_stands_still_and_are_served_later(
     host: str,
 ) -> None:

@@ -122,6 +122,7 @@ def test_one_that_stalls_is_cut_at_the_deadline_and_the_others_lose_nothing(host
 # Which signals do what.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM], ids=str)
 def test_a_signal_before_it_is_ready_ends_it_without_a_traceback(
     number: Signals, tmp_path: Path
@@ -143,6 +144,7 @@ def test_a_hangup_of_the_terminal_ends_it_as_it_ends_any_command(host: str) -> N
     assert (done.code, done.out, done.err) == (-signal.SIGHUP, b"", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGPIPE, signal.SIGCHLD, signal.SIGWINCH], ids=str)
 def test_a_signal_that_is_not_for_it_changes_nothing(host: str, number: Signals) -> None:
     with Serving(host) as server, server.connect() as sock:
@@ -208,6 +210,7 @@ def test_a_thousand_signals_a_second_change_no_byte(host: str) -> None:
     assert digest.digest() == hashlib.sha256(payload).digest()
 
 
+@pytest.mark.slow
 def test_the_first_of_two_commands_for_one_port_goes_on_when_the_second_fails(host: str) -> None:
     with Serving(host) as server, server.connect() as sock:
         args = [*COMMAND, "serve", "--host", host, "--port", str(server.port())]

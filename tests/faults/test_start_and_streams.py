@@ -37,6 +37,7 @@ def _without_the_right_to_low_ports() -> tuple[str, ...]:
     return ("setpriv", f"--inh-caps={right}", f"--bounding-set={right}")
 
 
+@pytest.mark.slow
 def test_a_port_that_it_may_not_have_is_told_with_its_address(host: str) -> None:
     command = (*_without_the_right_to_low_ports(), *COMMAND)
     done = start("serve", "--host", host, "--port", "7", command=command)
@@ -45,6 +46,7 @@ def test_a_port_that_it_may_not_have_is_told_with_its_address(host: str) -> None
     assert done.complaint == f"cannot listen on {shown}:7: permission denied"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "shown"),
     # Of documentation's networks, which nobody has (RFC 5737, RFC 3849).
@@ -56,6 +58,7 @@ def test_an_address_of_another_host_is_told(address: str, shown: str) -> None:
     assert done.complaint == f"cannot listen on {shown}: cannot assign requested address"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["serve", "send"])
 def test_an_interface_that_is_not_there_is_told_by_its_name(command: str) -> None:
     done = start(command, "--host", "fe80::1%nosuch", "--port", "1")
@@ -104,6 +107,7 @@ def test_a_full_device_under_stderr_does_not_end_the_serving(host: str) -> None:
         assert server.end(signal.SIGTERM).code == 0
 
 
+@pytest.mark.slow
 def test_a_reader_of_stderr_that_leaves_does_not_end_the_serving(host: str) -> None:
     with _serving_to(host, 'exec "$@"') as server:
         server.err.pipe.close()
@@ -112,6 +116,7 @@ def test_a_reader_of_stderr_that_leaves_does_not_end_the_serving(host: str) -> N
         assert server.process.wait(DEADLINE) == 0
 
 
+@pytest.mark.slow
 def test_a_log_that_may_grow_no_more_does_not_end_the_serving(host: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     # A file may have one block, of 512 bytes or of 1024.
@@ -121,6 +126,7 @@ def test_a_log_that_may_grow_no_more_does_not_end_the_serving(host: str, tmp_pat
     assert log.stat().st_size in (512, 1024)
 
 
+@pytest.mark.slow
 def test_a_log_that_is_moved_or_removed_does_not_end_the_serving(host: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with _serving_to(host, 'exec "$@" 2>>"$LOG"', log) as server:
@@ -132,6 +138,7 @@ def test_a_log_that_is_moved_or_removed_does_not_end_the_serving(host: str, tmp_
         assert server.end(signal.SIGTERM).code == 0
 
 
+@pytest.mark.slow
 @full
 def test_a_transcript_that_takes_no_more_is_one_line_and_the_end(host: str, tmp_path: Path) -> None:
     # What was asked for cannot be had: the transcript, which is all that this server is to tell.

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.cli.processes import DEADLINE
@@ -85,19 +85,16 @@ def listening_port(pid: int) -> int:
     return 0
 
 
-def _connections(family: socket.AddressFamily) -> Iterator[tuple[int, int, str]]:
-    """The local port, the peer's port and the socket of every TCP socket of this machine."""
-    table = "/proc/net/tcp6" if family == socket.AF_INET6 else "/proc/net/tcp"
-    for line in Path(table).read_text().splitlines()[1:]:
-        fields = line.split()
-        local, remote = (int(field.rpartition(":")[2], 16) for field in fields[1:3])
-        yield local, remote, f"socket:[{fields[9]}]"
-
-
-def who_serves(client: socket.socket, pids: list[int]) -> int | None:
-    """Which of the processes has the other end of a connection; None: it is not accepted yet."""
-    ports = (client.getpeername()[1], client.getsockname()[1])
-    for *found, name in _connections(client.family):
-        if tuple(found) == ports:
-            return next((pid for pid in pids if name in sockets(pid)), None)
-    return None
+def who_serves(clients: Sequence[socket.socket], pids: Sequence[int]) -> dict[socket.socket, int]:
+    """Which of the processes has the other end of each connection; those of none are left out."""
+    owners = {name: pid for pid in pids for name in sockets(pid)}
+    found: dict[tuple[int, int], int] = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            # An address is not needed, where a port is not used twice.
+            local, peer = (int(field.rpartition(":")[2], 16) for field in fields[1:3])
+            if (name := f"socket:[{fields[9]}]") in owners:
+                found[local, peer] = owners[name]
+    ports = {sock: (sock.getpeername()[1], sock.getsockname()[1]) for sock in clients}
+    return {sock: found[pair] for sock, pair in ports.items() if pair in found}

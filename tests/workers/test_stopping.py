@@ -103,13 +103,13 @@ def test_a_stuck_client_is_cut_at_the_deadline(number: signal.Signals, host: str
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
 def test_a_second_signal_cuts(number: signal.Signals, code: int) -> None:
-    with Group(HOST, 2, "--chunk-size", "64k", "--drain-timeout", "1m", quiet=True) as group:
-        with _owed(HOST, group.port):
-            os.kill(group.pid, number)
-            assert group.running.err.line().startswith("echokit: stopping: finishing 1 connection")
-            began = time.monotonic()
-            done, _ = group.end(number)
-            took = time.monotonic() - began
+    options = ("--chunk-size", "64k", "--drain-timeout", "1m")
+    with Group(HOST, 2, *options, quiet=True) as group, _owed(HOST, group.port):
+        os.kill(group.pid, number)
+        assert group.running.err.line().startswith("echokit: stopping: finishing 1 connection")
+        began = time.monotonic()
+        done, _ = group.end(number)
+        took = time.monotonic() - began
     assert done.code == code
     assert took < 1.0
     assert "cut: it did not end in time" in done.complaint
@@ -133,22 +133,26 @@ def test_a_signal_to_every_process_at_once_lets_clients_finish(number: signal.Si
         assert group.end()[0].code == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_lets_clients_finish_and_the_second_one_cuts() -> None:
     options = ("--chunk-size", "64k", "--drain-timeout", "1m")
     keyboard, terminal = pty.openpty()
     try:
         under = (sys.executable, "-c", _IN_TERMINAL)
-        with Group(HOST, 2, *options, quiet=True, under=under, stdin=terminal) as group:
-            with _owed(HOST, group.port) as sock, _served(HOST, group.port) as idle:
-                os.write(keyboard, b"\x03")
-                assert group.running.err.line().startswith("echokit: stopping: finishing ")
-                assert idle.recv(1) == b""
-                # What is owed is not cut, though every process has got the signal: it comes.
-                sock.settimeout(10)
-                assert receive(sock, 4 << 20) == bytes(4 << 20)
-                assert group.running.process.poll() is None
-                os.write(keyboard, b"\x03")
-                done, _ = group.end()
+        with (
+            Group(HOST, 2, *options, quiet=True, under=under, stdin=terminal) as group,
+            _owed(HOST, group.port) as sock,
+            _served(HOST, group.port) as idle,
+        ):
+            os.write(keyboard, b"\x03")
+            assert group.running.err.line().startswith("echokit: stopping: finishing ")
+            assert idle.recv(1) == b""
+            # What is owed is not cut, though every process has got the signal: it comes.
+            sock.settimeout(10)
+            assert receive(sock, 4 << 20) == bytes(4 << 20)
+            assert group.running.process.poll() is None
+            os.write(keyboard, b"\x03")
+            done, _ = group.end()
     finally:
         os.close(keyboard)
         os.close(terminal)
@@ -167,8 +171,7 @@ def test_a_signal_while_the_workers_start_ends_it_well(number: signal.Signals) -
 
 def test_a_worker_that_is_told_to_end_by_itself_lets_its_clients_finish() -> None:
     with Group(HOST, 2) as group, _served(HOST, group.port) as sock:
-        worker = who_serves(sock, group.workers)
-        assert worker
+        worker = who_serves([sock], group.workers)[sock]
         os.kill(worker, signal.SIGTERM)
         # Twice, even: only its parent cuts.
         os.kill(worker, signal.SIGTERM)
@@ -183,8 +186,7 @@ def test_a_worker_that_is_told_to_end_by_itself_lets_its_clients_finish() -> Non
 def test_a_worker_that_dies_while_it_finishes_costs_its_clients_only() -> None:
     options = ("--chunk-size", "64k", "--drain-timeout", "1m")
     with Group(HOST, 2, *options, quiet=True) as group, _owed(HOST, group.port) as sock:
-        worker = who_serves(sock, group.workers)
-        assert worker
+        worker = who_serves([sock], group.workers)[sock]
         # Its parent knows of what it holds by now.
         os.kill(group.pid, signal.SIGUSR1)
         assert "1 open" in group.running.err.line()
@@ -196,10 +198,10 @@ def test_a_worker_that_dies_while_it_finishes_costs_its_clients_only() -> None:
     assert (done.code, done.told) == (1, [])
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_stop_is_ended_and_the_others_finish() -> None:
     with Group(HOST, 2, "--drain-timeout", "200ms") as group, _served(HOST, group.port) as sock:
-        worker = who_serves(sock, group.workers)
-        assert worker
+        worker = who_serves([sock], group.workers)[sock]
         assert group.counters()["open"] == 1
         os.kill(worker, signal.SIGSTOP)
         began = time.monotonic()

@@ -1,0 +1,1 @@
+"""How fast echokit is beside other TCP echo servers: `python -m benchmarks`. Linux only."""

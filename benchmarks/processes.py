@@ -1,0 +1,140 @@
+"""What Linux tells about a process and all that it has started: CPU time, memory, ports; cores."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Cores", "choose_cores", "cpu_us", "listening_port", "memory_bytes", "pinned", "tree"]
+
+_TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
+_LISTENING = "0A"
+
+
+def tree(pid: int) -> list[int]:
+    """`pid` and every living process that descends from it."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (fields := _stat(int(folder.name))):
+            children.setdefault(int(fields[1]), []).append(int(folder.name))
+    found = [pid]
+    for process in found:
+        found += children.get(process, [])
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat that follow the name (proc_pid_stat(5)); none if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def cpu_us(pid: int) -> float:
+    """The CPU time that `pid` and its descendants have had, in us.
+
+    Of the living to the nanosecond, every thread; of those that have ended and been waited for,
+    in the system's ticks (10 ms).
+    """
+    return sum(map(_own_us, tree(pid)))
+
+
+def _own_us(pid: int) -> float:
+    nanoseconds = 0
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        try:
+            nanoseconds += int(task.read_text().split()[0])
+        except OSError:
+            continue
+    fields = _stat(pid)
+    # cutime and cstime: the 16th and 17th of all fields.
+    ended = int(fields[13]) + int(fields[14]) if fields else 0
+    return nanoseconds / 1e3 + ended * _TICK_US
+
+
+def memory_bytes(pid: int) -> int:
+    """What `pid` and its descendants hold of memory that no file backs, in bytes.
+
+    Shared pages count by their share (PSS). Pages of files (libraries) are left out: their share
+    changes with every other process that comes and goes.
+    """
+    found = 0
+    for process in tree(pid):
+        try:
+            text = Path(f"/proc/{process}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        # Kernels before 5.4 do not split the share.
+        match = re.search(r"^Pss_Anon:\s+(\d+) kB$", text, re.MULTILINE) or re.search(
+            r"^Pss:\s+(\d+) kB$", text, re.MULTILINE
+        )
+        found += int(match[1]) * 1024 if match else 0
+    return found
+
+
+def listening_port(pid: int) -> int | None:
+    """The port that `pid` or a descendant listens on; None while there is none."""
+    sockets = set()
+    for process in tree(pid):
+        try:
+            sockets |= {str(fd.readlink()) for fd in Path(f"/proc/{process}/fd").iterdir()}
+        except OSError:
+            continue
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == _LISTENING and f"socket:[{fields[9]}]" in sockets:
+                return int(fields[1].rpartition(":")[2], 16)
+    return None
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Which core the server runs on, and which the load; None where there is only one."""
+
+    server: int | None
+    load: int | None
+
+    def __str__(self) -> str:
+        if self.server is None:
+            return "not pinned: server and load share one core"
+        return f"server on core {self.server}, load on core {self.load}"
+
+
+def choose_cores() -> Cores:
+    """Two cores that this process may use, not two threads of one if that can be helped."""
+    usable = sorted(os.sched_getaffinity(0))
+    others = [core for core in usable[1:] if core not in _siblings(usable[0])] or usable[1:]
+    return Cores(usable[0], others[0]) if others else Cores(None, None)
+
+
+def _siblings(core: int) -> set[int]:
+    path = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+    found: set[int] = set()
+    try:
+        listed = path.read_text().strip().split(",")
+    except OSError:
+        return found
+    for part in listed:
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+@contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """What is started in this block runs on `core`, with all that it starts."""
+    before = os.sched_getaffinity(0)
+    try:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,115 @@
+"""A whole run: what is measured of whom, how long that takes, and doing it."""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from benchmarks.build import UnavailableError
+from benchmarks.cases import CASES, Bench, Case
+from benchmarks.generator import choose_generator
+from benchmarks.machine import describe, versions
+from benchmarks.measure import Results, measure, raise_descriptor_limit, unfit
+from benchmarks.options import asked
+from benchmarks.peers import LIMIT, PEERS, Peer
+from benchmarks.processes import choose_cores
+from benchmarks.startup import STARTUPS, measure_startup
+from echokit.net.listen import loopback_families
+
+__all__ = ["Run"]
+
+FAMILIES = {"127.0.0.1": "IPv4", "::1": "IPv6"}
+
+
+class Run:
+    """What was asked for.
+
+    Args:
+        options: As `options.parse` gives them.
+
+    Attributes:
+        results: What has been gathered.
+
+    Raises:
+        UnavailableError: The host lacks the family or the load generator that was asked for.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._bench = Bench(
+            choose_generator(options.load), choose_cores(), options.warmup, options.seconds
+        )
+        self._descriptors = raise_descriptor_limit()
+        self.results = Results()
+        self._families = [
+            (FAMILIES[address], address)
+            for _, address in loopback_families()
+            if options.family in (None, FAMILIES[address][-1])
+        ]
+        if not self._families:
+            raise UnavailableError("this host lacks the family on its loopback")
+        self._cases = [case for case in CASES if asked(case.name, options.case)]
+        self._startups = [case for case in STARTUPS if asked(case.name, options.case)]
+        self._peers: dict[str, list[Peer]] = {}
+        for case in self._cases:
+            self._peers[case.name] = list(self._taking_part(case, options.peer))
+
+    def _taking_part(self, case: Case, names: Sequence[str] | None) -> Iterator[Peer]:
+        """The servers that `case` is measured with; why others are not goes to the results."""
+        why = unfit(case)
+        if why is not None:
+            self.results.skip(case.name, why)
+            return
+        for peer in PEERS:
+            if case.load.framing in peer.framings and (
+                peer.name == LIMIT or asked(peer.name, names)
+            ):
+                why = peer.unfit(case.open, self._descriptors)
+                if why is None:
+                    yield peer
+                else:
+                    self.results.skip(f"{peer.name} in {case.name}", why)
+
+    def estimate(self) -> float:
+        """How long it takes, about, in seconds."""
+        rounds: int = self._options.rounds
+        total = 0.5 * len(self._startups) * rounds
+        for case in self._cases:
+            times = min(rounds, case.most_rounds)
+            # A server takes a moment to start.
+            starts = 0.3 * (times if case.fresh else 1)
+            each = times * case.estimate(self._bench) + starts
+            total += len(self._families) * len(self._peers[case.name]) * each
+        return total
+
+    def about(self) -> dict[str, Any]:
+        """With what it is made, for whoever reads the results."""
+        return {
+            "machine": describe(),
+            "versions": versions(),
+            "settings": {
+                "rounds": self._options.rounds,
+                "seconds": self._options.seconds,
+                "warmup": self._options.warmup,
+                "cores": str(self._bench.cores),
+                "load generator": self._bench.generator.about,
+            },
+        }
+
+    def measure(self, tell: Callable[[str], object]) -> None:
+        """Measure it all."""
+        rounds = self._options.rounds
+        for case in self._cases:
+            for family, host in self._families:
+                measure(
+                    case,
+                    family,
+                    host,
+                    self._peers[case.name],
+                    rounds,
+                    self._bench,
+                    self.results,
+                    tell,
+                )
+        for startup in self._startups:
+            host = self._families[0][1]
+            measure_startup(startup, rounds, host, self._bench.cores, self.results, tell)
