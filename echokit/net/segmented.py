@@ -79,9 +79,9 @@ class _Paced(Connection):
         return self._unsent is not None and self._pause is None
 
     def _wait(self) -> None:
-        self._pause = self._reactor.call_later(self._segments.delay, self._pause_over)
+        self._pause = self._reactor.call_later(self._segments.delay, self._go_on)
 
-    def _pause_over(self) -> None:
+    def _go_on(self) -> None:
         """The pause is over."""
         self._pause = None
         self._watch()
@@ -133,7 +133,7 @@ class _Joined(_Paced):
         elif self._outgoing and self._pause is None:
             self._wait()
 
-    def _pause_over(self) -> None:
+    def _go_on(self) -> None:
         self._pause = None
         super()._flush()
         self._watch()
