@@ -17,7 +17,7 @@ from typing import Any
 from echokit.net.reactor import READ
 from echokit.server import EchoServer
 
-__all__ = ["BEAT", "BROKEN_PIPE", "CUT", "REPORT", "SIGNALS", "STOP", "work"]
+__all__ = ["BEAT", "CUT", "REPORT", "SIGNALS", "STOP", "work"]
 
 # What the parent heeds. They are blocked when a worker begins.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -30,7 +30,6 @@ BEAT = 1.0
 # How long connections may finish when the parent was killed, in seconds.
 ORPHAN_PATIENCE = 1.0
 
-BROKEN_PIPE = 141
 # How much is told of an error: a message that the channel cannot hold would not come at all.
 _LONGEST_ERROR = 400
 
@@ -51,12 +50,17 @@ def work(make: Callable[[], EchoServer], channel: socket.socket) -> int:
             signal.signal(signal.SIGTERM, lambda *_: worker.drain())
             signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-            cut = server.serve()
-            signal.set_wakeup_fd(-1)
+            try:
+                cut = server.serve()
+                sys.stdout.flush()
+            except OSError as error:
+                # What the network says ends connections only. So this is of what is told on
+                # stdout, which another worker could not write, either.
+                worker.tell(errno=error.errno)
+                return 1
+            finally:
+                signal.set_wakeup_fd(-1)
             worker.tell(cut=cut)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the parent tells it
         words = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
         with contextlib.suppress(OSError):

@@ -32,6 +32,7 @@ class WorkerProcess:
         started: When it was, by its parent's clock.
         silent: How often its parent has looked since it was last heard.
         failure: What it has said of its own end.
+        errno: What the system said as it could not go on telling; 0: nothing.
         cut: How many connections it has said that it had to cut.
         told: Whether it has answered what it was last asked.
         counters: What the process had counted when it was last heard.
@@ -46,6 +47,7 @@ class WorkerProcess:
         self.started = 0.0
         self.silent = 0
         self.failure = ""
+        self.errno = 0
         self.cut = 0
         self.told = True
         self.counters = Counters()
@@ -113,6 +115,7 @@ class WorkerProcess:
     def _take(self, words: dict[str, Any]) -> None:
         self.silent = 0
         self.failure = words.get("error", self.failure)
+        self.errno = words.get("errno") or self.errno
         self.cut += words.get("cut", 0)
         self.told = self.told or "report" in words
         if "counters" in words:

@@ -21,7 +21,7 @@ from echokit.net.reactor import READ, Reactor, Timer
 from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
 from echokit.server import EchoServer, socket_options, warnings
-from echokit.worker import BROKEN_PIPE, CUT, REPORT, STOP, work
+from echokit.worker import CUT, REPORT, STOP, work
 from echokit.worker_process import WorkerProcess, ending_in_words
 
 __all__ = ["Workers", "worker_count"]
@@ -122,6 +122,7 @@ class Workers:
         Raises:
             WorkerError: They cannot be started, or end as soon as they have started, again and
                 again.
+            OSError: What is told cannot be written.
         """
         # Where it is ignored, as it may have been handed down, nobody hears how a child has ended.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -226,8 +227,8 @@ class Workers:
             if not any(each.pid for each in self._workers):
                 self._reactor.stop()
             return
-        if code == BROKEN_PIPE:
-            self._fail(BrokenPipeError())
+        if worker.errno:
+            self._fail(OSError(worker.errno, os.strerror(worker.errno)))
             return
         how = ending_in_words(code, worker.failure)
         self._deaths_at_once = self._deaths_at_once + 1 if at_once else 0

@@ -1016,3 +1016,20 @@ def test_one_that_has_had_everything_and_only_does_not_close_is_not_counted_as_c
         assert result.result(PATIENCE) == 0
     (end,) = recorder.ends
     assert end.ending is Ending.DRAINED
+
+
+class _Upside(LengthPrefixed):
+    """Says each message backwards on the wire, over its parent's decoder."""
+
+    def encode(self, message: bytes) -> bytes:
+        return super().encode(message[::-1])
+
+
+@pytest.mark.parametrize("observer", [None, _Recorder()], ids=["unobserved", "observed"])
+def test_a_framing_made_from_another_encodes_by_itself_whoever_listens(
+    host: str, observer: Observer | None, clients: _Clients
+) -> None:
+    with EchoServer(host, 0, framing=_Upside(), observer=observer) as server:
+        sock = clients.connect(server.addresses[0])
+        sock.sendall(b"\0\0\0\3abc")
+        assert _read(sock, 7) == b"\0\0\0\3cba"

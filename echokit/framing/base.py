@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from echokit.errors import ConfigError
 from echokit.framing.cutting import Cutter
 
-__all__ = ["Decoder", "Framing"]
+__all__ = ["Decoder", "FrameDecoder", "Framing"]
 
 
 class Decoder(Protocol):
@@ -38,14 +38,24 @@ class Decoder(Protocol):
             FramingError: The stream breaks the framing. From here on always.
         """
 
-    # A decoder whose framing encodes each message as just the bytes that it was decoded from may
-    # also have `next_frames`, as LengthPrefixed's has: then an echo need not look at each message.
-
     def receive_eof(self) -> None:
         """Note the end of the stream, after the last message has been taken.
 
         Raises:
             IncompleteMessage: The stream ended inside a message, or right after its header.
+        """
+
+
+class FrameDecoder(Decoder, Protocol):
+    """The decoder of a framing that is `verbatim`."""
+
+    def next_frames(self) -> tuple[bytes, int] | None:
+        """As many whole messages as there are, as they stand on the wire, and their number.
+
+        None where more bytes are needed. It may be used in place of `next_message`.
+
+        Raises:
+            FramingError: As `next_message`.
         """
 
 
@@ -76,6 +86,16 @@ class Framing(BaseModel, ABC):
         Raises:
             FramingError: The framing cannot carry it (`MessageTooLarge` where it is too long).
         """
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether `encode` gives back just the bytes that a message was decoded from.
+
+        Then an echo need not look at each message: it takes whole ones as they stand on the wire
+        from the decoder's `next_frames`, as LengthPrefixed's has it. Each class says so for itself:
+        what a subclass changes may make it untrue.
+        """
+        return False
 
     def limited(self, max_message: int) -> Self:
         """The same framing with a limit of `max_message` bytes, where its own is not lower.

@@ -216,6 +216,11 @@ class LengthPrefixed(Framing):
     def _header(self) -> struct.Struct:
         return _HEADERS[self.byte_order, self.prefix_bytes]
 
+    @property
+    def verbatim(self) -> bool:
+        """True, but not of a subclass."""
+        return type(self) is LengthPrefixed
+
     def decoder(self) -> LengthPrefixedDecoder:
         """A fresh decoder, for one connection."""
         return LengthPrefixedDecoder(self._header, self.max_message)

@@ -16,12 +16,16 @@ peer has finished sends FIN, reads and drops for a bounded while, and closes the
 """
 
 import socket
+from typing import TYPE_CHECKING, cast
 
-from echokit.framing.base import Decoder, Framing
+from echokit.framing.base import Decoder, FrameDecoder, Framing
 from echokit.net.address import Address
 from echokit.net.handler import End, Ending, Handler
 from echokit.net.reactor import READ, WRITE, Reactor
 from echokit.net.stream import State, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Connection"]
 
@@ -65,7 +69,9 @@ class Connection(Stream):
         self._decoder = None if framing.transparent else framing.decoder()
         self._echo = echo
         # Whole messages as they stand on the wire are all that an echo needs.
-        self._frames = getattr(self._decoder, "next_frames", None) if echo else None
+        self._frames: Callable[[], tuple[bytes, int] | None] | None = None
+        if echo and framing.verbatim:
+            self._frames = cast("FrameDecoder", self._decoder).next_frames
         # Where nobody is told how the stream was cut, small messages are asked for in small: room
         # for a large one costs more to have and give back than they do.
         self._ask = min(chunk_size, _SMALL) if echo else chunk_size

@@ -7,14 +7,23 @@ import signal
 import socket
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from tests.cli.peers import client, receive, reset
-from tests.cli.processes import Running, start
+from tests.cli.processes import COMMAND, Running, start
 from tests.conftest import AVAILABLE
 from tests.workers.group import Group
-from tests.workers.proc import children, descriptors, eventually, sockets, state, who_serves
+from tests.workers.proc import (
+    children,
+    descriptors,
+    eventually,
+    listening_port,
+    sockets,
+    state,
+    who_serves,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are Linux's")
 
@@ -262,3 +271,26 @@ def test_when_nobody_reads_its_stdout_any_more_it_ends_without_a_word() -> None:
         assert server.err.pipe.read() == b""
     eventually(lambda: not any(state(pid) for pid in workers))
     assert Counter(state(pid) for pid in workers) == {"": 2}
+
+
+def test_when_its_stdout_takes_no_more_it_is_one_line_and_the_end() -> None:
+    # As with one process: another worker could not tell, either.
+    shell = ("sh", "-c", 'exec "$@" >/dev/full', "sh", *COMMAND)
+    with Running("serve", "--host", HOST, "--port", "0", "--workers", "2", command=shell) as server:
+        done = server.end()
+    assert (done.code, done.complaint) == (1, "cannot write to stdout: no space left on device")
+
+
+def test_when_its_stdout_takes_no_more_later_it_is_one_line_and_the_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shell = ("sh", "-c", 'ulimit -f 1; exec "$@" >>"$0"', str(log), *COMMAND)
+    with Running("serve", "--host", HOST, "--port", "0", "--workers", "2", command=shell) as server:
+        eventually(lambda: log.exists() and b"waiting" in log.read_bytes())
+        # It may end before it has read all of this.
+        port = listening_port(server.process.pid)
+        with client(HOST, port) as sock, contextlib.suppress(ConnectionResetError):
+            sock.sendall(bytes(4096))
+            while sock.recv(4096):
+                pass
+        done = server.end()
+    assert (done.code, done.complaint) == (1, "cannot write to stdout: file too large")
