@@ -1,5 +1,6 @@
 """What is measured, and what one sample of each case comes to."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -52,7 +53,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(ABC):
     """Something that is measured of each server, once a round.
 
     Attributes:
@@ -82,9 +83,9 @@ class Case:
         in_flight = self.load.connections * self.load.in_flight * self.load.size / 1e9
         return bench.warmup + bench.seconds + 0.05 + opening + 2 * in_flight
 
+    @abstractmethod
     def sample(self, bench: Bench, server: Server) -> Figures:
         """Measure once."""
-        raise NotImplementedError
 
 
 class Traffic(Case):

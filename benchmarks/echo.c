@@ -4,7 +4,8 @@
 
    -f FRAMING   raw (default): what is read is written. length-prefixed: whole messages, behind
                 their 4-byte big-endian length, are written; over 16 MiB the connection is closed
-   -s BYTES     the most that one read asks for (default 65536)
+   -s BYTES     the most that one read asks for (default 131072: less costs more at 1 MiB messages,
+                more leaves the processor's caches)
 
    ADDRESS is a literal of either family (default 127.0.0.1), PORT 0 (default) a free one. The port
    is told on stdout as "port N". One thread, level-triggered epoll. What a peer does not take
@@ -38,7 +39,7 @@ struct connection {
 };
 
 static int poller;
-static size_t chunk_size = 65536;
+static size_t chunk_size = 128 << 10;
 static int framed;
 static char *chunk;
 

@@ -16,7 +16,16 @@ from typing import IO
 from benchmarks.build import ROOT, UnavailableError, compiled, compiled_go
 from benchmarks.processes import listening_port, pinned
 
-__all__ = ["LIMIT", "OURS", "PEERS", "Peer", "Server", "ServerFailedError", "start"]
+__all__ = [
+    "LIMIT",
+    "OURS",
+    "PEERS",
+    "Peer",
+    "Server",
+    "ServerFailedError",
+    "named",
+    "start",
+]
 
 # The names of the two that the others are held against.
 LIMIT = "c"
@@ -24,8 +33,8 @@ OURS = "echokit"
 
 RAW = "raw"
 LENGTH_PREFIXED = "length-prefixed"
-# What echokit and the C server ask of one read.
-CHUNK = "65536"
+# What echokit is told to ask of one read: as in configs/throughput.toml.
+CHUNK = "64k"
 # Descriptors that a server needs beside those of its connections.
 _SPARE = 100
 # How long a server may take to listen, and to end, in seconds.
@@ -160,7 +169,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _c(framing: str, host: str) -> list[str]:
-    return [str(compiled("echo")), "-f", framing, "-s", CHUNK, host]
+    return [str(compiled("echo")), "-f", framing, host]
 
 
 def _echokit(framing: str, host: str) -> list[str]:
@@ -221,3 +230,15 @@ PEERS = (
     Peer("socat-pipe", "fork, PIPE", _socat("PIPE", "4096"), most_connections=50),
     Peer("ncat", "-k -e /bin/cat", _ncat, most_connections=50),
 )
+
+
+def named(name: str) -> Peer:
+    """The server of that name: `named(LIMIT)` is the one in C.
+
+    Raises:
+        LookupError: There is none.
+    """
+    for peer in PEERS:
+        if peer.name == name:
+            return peer
+    raise LookupError(name)

@@ -1,7 +1,9 @@
 """A whole run: what is measured of whom, how long that takes, and doing it."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks.build import UnavailableError
@@ -30,10 +32,13 @@ class Run:
         results: What has been gathered.
 
     Raises:
-        UnavailableError: The host lacks the family or the load generator that was asked for.
+        UnavailableError: This is no Linux; or it lacks the family or the load generator that was
+            asked for.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
+        if not hasattr(os, "sched_setaffinity") or not Path("/proc/self/schedstat").exists():
+            raise UnavailableError("what is measured comes from Linux's /proc, with schedstat")
         self._options = options
         self._bench = Bench(
             choose_generator(options.load), choose_cores(), options.warmup, options.seconds

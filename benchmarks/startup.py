@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.build import ROOT
 from benchmarks.cases import CASES, Case
 from benchmarks.measure import Results, Sample, rotated
-from benchmarks.peers import OURS, PEERS, RAW, start
+from benchmarks.peers import OURS, RAW, named, start
 from benchmarks.processes import Cores, pinned
 
 __all__ = ["EVERY", "STARTUPS", "StartUp", "measure_startup"]
@@ -61,11 +61,10 @@ def measure_startup(
     tell: Callable[[str], object],
 ) -> None:
     """Start both in turn; the wall time of each, from its start to its end."""
-    [echokit] = (peer for peer in PEERS if peer.name == OURS)
     script = Path(sys.executable).parent / "echokit"
     ours = [str(script)] if script.exists() else [sys.executable, "-m", "echokit"]
     bare = [sys.executable, "-c", f"import {case.imports}"]
-    with start(echokit, RAW, host, cores.load) as server:
+    with start(named(OURS), RAW, host, cores.load) as server:
         target = ["--host", host, "--port", str(server.port)] if case.args == ("send",) else []
         commands = [(case.ours, [*ours, *case.args, *target]), (case.bare, bare)]
         # The first start of each compiles what has not been compiled.

@@ -6,6 +6,8 @@ come back, since there are servers that end at the client's FIN and lose what th
 """
 
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Self
@@ -311,7 +313,10 @@ class EchoClient:
         if end.ending is Ending.TRUNCATED and self._outstanding.waiting:
             self._fail("the server closed the connection", end.error)
         elif isinstance(end.error, OSError):
-            self._fail(reason(end.error), end.error)
+            # Nothing is sent after our FIN: a pipe breaks only where a reset was not read in time.
+            broken = isinstance(end.error, BrokenPipeError)
+            why = os.strerror(errno.ECONNRESET).lower() if broken else reason(end.error)
+            self._fail(why, end.error)
         elif isinstance(end.error, FramingError):
             self._failure = end.error
         else:

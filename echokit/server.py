@@ -23,7 +23,7 @@ from echokit.net.segment import Segmentation
 from echokit.net.segmented import open_connection
 from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
-from echokit.observe.rate_limit import RateLimit, with_left_out
+from echokit.observe.rate_limit import RateLimit, overdue, with_left_out
 
 __all__ = ["EchoServer"]
 
@@ -96,8 +96,10 @@ class EchoServer:
         self._admission = _admission(limits)
         # A dict for its keys: it takes a third of the memory of a set.
         self._connections: dict[Connection, None] = {}
-        # Of those that have ended; what is open counts for itself.
+        # Of those that have ended; what is open counts for itself. Where both change, or one is
+        # a dict, a look from another thread waits; and one from a signal handler does not.
         self._counted = Counters()
+        self._counting = threading.RLock()
         self._backlog = backlog
         # Counted where it is asked for, from any thread; begun in the thread that serves.
         self._stops = 0
@@ -148,14 +150,20 @@ class EchoServer:
                     self._observer.warned(warning)
                 self._observer.waiting()
             self.reactor.run()
+            self._tell_left_out(at_end=True)
         finally:
             self.close()
         return 0 if self._drain is None else self._drain.cut
 
     @property
     def counters(self) -> Counters:
-        """What has been counted so far. From any thread."""
-        return self._counted.with_open(list(self._connections))
+        """What has been counted so far: as many are accepted as are open and have ended.
+
+        From any thread. The bytes and messages of connections that are open may move on meanwhile.
+        """
+        with self._counting:
+            counted, connections = self._counted + Counters(), list(self._connections)
+        return counted.with_open(connections)
 
     def report(self) -> None:
         """Tell the observer what has been counted so far. From any thread, and from handlers."""
@@ -220,11 +228,11 @@ class EchoServer:
     def _open(self, sock: socket.socket, peer: Address) -> None:
         """Begin to serve a client, if it may be served."""
         if self._admission is not None and (refusal := self._admission.enter(peer)) is not None:
-            self._counted.refused[refusal] += 1
+            with self._counting:
+                self._counted.refused[refusal] += 1
             sock.close()
             self._tell_refusal(peer, refusal)
             return
-        self._counted.accepted += 1
         try:
             connection = open_connection(
                 self.reactor,
@@ -235,35 +243,44 @@ class EchoServer:
                 self,
                 echo=self._echo,
                 segmentation=self._segmentation,
-                number=self._counted.accepted,
+                number=self._counted.accepted + 1,
             )
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
             sock.close()
+            end = End(Ending.ERROR, error, 0, 0, 0)
+            with self._counting:
+                self._counted.accepted += 1
+                self._counted.add_end(end)
             self._observer.accepted(peer)
-            self._forget(peer, End(Ending.ERROR, error, 0, 0, 0))
+            self._forget(peer, end)
         else:
-            self._connections[connection] = None
+            with self._counting:
+                self._counted.accepted += 1
+                self._connections[connection] = None
             self._observer.accepted(peer)
 
     def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
-        left_out = self._left_out(refusal.value)
+        left_out = self._left_out(f"connections refused as {refusal.value}")
         if left_out is not None:
             self._observer.refused(peer, refusal, left_out)
 
     def _full(self) -> None:
-        """As many as may be are open: those that come wait until some of them end."""
+        """Some wait while as many as may be are open: they wait until some of those end."""
         self._counted.pauses += 1
+        are_open = "1 connection is" if self._most == 1 else f"{self._most} connections are"
         self._warn_now_and_then(
-            "full", f"{self._most} connections are open, as many as may be: others wait"
+            "max_connections reached", f"{are_open} open, as many as may be: others wait"
         )
 
     def _accept_failed(self, error: OSError, short: bool) -> None:
         self._counted.accept_failures += 1
         if short:
+            count = len(self._connections)
+            others = "that still wait are reset" if self._stops else "that come wait until some end"
             self._warn_now_and_then(
-                "shortage",
-                f"cannot accept: {reason(error)}, with {len(self._connections)} connections open;"
-                " those that come wait until some end",
+                "accept failed",
+                f"cannot accept: {reason(error)},"
+                f" with {count} connection{'' if count == 1 else 's'} open; those {others}",
             )
 
     def _warn_now_and_then(self, kind: str, text: str) -> None:
@@ -276,12 +293,19 @@ class EchoServer:
         limit = self._words.setdefault(kind, RateLimit(clock=self.reactor.clock))
         return limit.take_left_out() if limit.passes() else None
 
+    def _tell_left_out(self, *, at_end: bool) -> None:
+        """Tell how much was not told, where nothing more of its kind has come that would."""
+        for line in overdue(self._words, at_end=at_end):
+            self._observer.warned(line)
+        self._observer.tell_left_out(at_end=at_end)
+
     def _on_beat(self) -> None:
         """Say so where nobody was served for a while: a framing or observer takes too long."""
+        self._tell_left_out(at_end=False)
         late = self.reactor.clock() - self._beat.due
         if late > BEAT:
             self._warn_now_and_then(
-                "late",
+                "nobody served",
                 f"nobody was served for {late:.1f}s: the process was stopped, or a framing or an"
                 " observer held it up",
             )
@@ -296,8 +320,6 @@ class EchoServer:
         try:
             connection.send(message)
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
-            # One that came is not going back.
-            self._counted.messages_out -= 1
             connection.fail(error)
 
     def all_sent(self, connection: Connection) -> None:
@@ -309,13 +331,14 @@ class EchoServer:
 
     def connection_ended(self, connection: Connection, end: End) -> None:
         """Forget it, and let in one that waits."""
-        self._connections.pop(connection, None)
+        with self._counting:
+            self._connections.pop(connection, None)
+            self._counted.add_end(end)
         if self._acceptor.paused and self._drain is None and self._room() > 0:
             self._acceptor.resume()
         self._forget(connection.peer, end)
 
     def _forget(self, peer: Address, end: End) -> None:
-        self._counted.add_end(end)
         if self._admission is not None:
             self._admission.leave(peer)
         self._observer.ended(peer, end)
@@ -330,7 +353,8 @@ class EchoServer:
 
     def _begin_drain(self) -> None:
         """Accept no more, and let every connection finish what is in flight."""
-        # Those in the queue have connected, and may have sent something.
+        # Those in the queue have connected, and may have sent something. They are only finished
+        # off, so they may be more than max_connections.
         self._acceptor.drain(self._backlog)
         self._drain = Drain(self.reactor, self._connections)
         if not self._connections:

@@ -3,6 +3,7 @@
 import os
 import resource
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,8 +11,10 @@ import pytest
 
 from benchmarks.build import UnavailableError
 from benchmarks.generator import Generator, Load, choose_generator
-from benchmarks.peers import OURS, PEERS, Server, start
+from benchmarks.peers import OURS, Server, named, start
 from benchmarks.processes import memory_bytes
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 
 IDLE = 10_000
 ACTIVE = 1000
@@ -47,8 +50,7 @@ def server(
     descriptors: None,  # noqa: ARG001 - inherited
 ) -> Iterator[Server]:
     """`echokit serve`, in a process of its own."""
-    [peer] = (peer for peer in PEERS if peer.name == OURS)
-    with start(peer, "raw", host, None) as running:
+    with start(named(OURS), "raw", host, None) as running:
         yield running
 
 

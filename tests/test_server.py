@@ -740,6 +740,28 @@ def test_those_who_have_connected_when_it_stops_are_served_though_not_yet_accept
         assert result.result(PATIENCE) == 0
 
 
+def test_a_stop_of_a_full_server_serves_those_who_wait_too(
+    host: str, recorder: _Recorder, clients: _Clients
+) -> None:
+    server = EchoServer(host, 0, limits=Limits(max_connections=2), observer=recorder)
+    with _serving(server) as result:
+        inside = [clients.connect(server.addresses[0]) for _ in range(2)]
+        for sock in inside:
+            assert _echoes(sock)
+        waiting = [clients.connect(server.addresses[0]) for _ in range(10)]
+        for sock in waiting:
+            sock.sendall(b"in time")
+        recorder.wait_for("warned")
+        server.stop()
+        recorder.wait_for("draining 12")
+        assert [_read_to_end(sock) for sock in waiting] == [b"in time"] * 10
+        for sock in inside:
+            assert _read_to_end(sock) == b""
+        assert result.result(PATIENCE) == 0
+    counters = server.counters
+    assert (counters.accepted, counters.ended[Ending.DRAINED], counters.pauses) == (12, 12, 1)
+
+
 def _stuck(server: EchoServer, recorder: _Recorder, clients: _Clients) -> socket.socket:
     """A client that sends and never reads, and that the server waits for."""
     sock = clients.connect(server.addresses[0], receive_buffer=16 << 10)
@@ -851,7 +873,7 @@ def test_a_shortage_makes_those_who_come_wait_and_is_told_once_a_second(
             assert _read(sock, 7) == b"patient"
     [warning] = recorder.warnings
     assert warning.startswith(f"cannot accept: {os.strerror(code)[:1].lower()}")
-    assert "with 1 connections open" in warning
+    assert "with 1 connection open; those that come wait until some end" in warning
 
 
 @pytest.mark.parametrize("code", [errno.ECONNABORTED, errno.EPERM, errno.EPROTO])
@@ -880,6 +902,27 @@ def test_stopping_amid_a_shortage_is_stopping(
         recorder.wait_for("warned")
         server.stop()
         assert result.result(PATIENCE) == 0
+
+
+def test_a_shortage_at_a_stop_is_told_as_what_it_is_for_those_who_wait(
+    host: str, clients: _Clients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = _Held()
+    server = EchoServer(host, 0, observer=held)
+    with _serving(server) as result:
+        try:
+            _accept_fails(monkeypatch, *[errno.EMFILE] * 10)
+            sock = clients.connect(server.addresses[0])
+            server.stop()
+        finally:
+            held.let_go.set()
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+        assert result.result(PATIENCE) == 0
+    [warning] = held.warnings
+    assert warning.endswith(", with 0 connections open; those that still wait are reset")
+    # Once as it came, and once more as the queue was to be emptied.
+    assert server.counters.accept_failures == 2
 
 
 # Observers that raise.

@@ -151,8 +151,13 @@ def _read_yaml(document: Document, text: str) -> None:
             f"{document.name}:{line}: has a character that YAML does not allow: "
             f"U+{ord(text[error.position]):04X}"
         ) from error
-    except (YAMLError, ValueError) as error:
+    except ConfigError:
+        raise
+    except YAMLError as error:
         raise ConfigError(f"{document.name}: is not YAML: {error}") from error
+    except Exception as error:
+        # The parser trips over some nonsense (`%YAML 1.0`) in other ways, by an assertion even.
+        raise ConfigError(f"{document.name}: is not YAML that can be read here: {error}") from error
 
 
 def _quoting_hint(line: str) -> str:

@@ -37,7 +37,7 @@ class Acceptor:
         listeners: Where they wait. They are closed here.
         room: How many more may be taken now.
         take: Is given each connected, non-blocking socket, with its peer's address.
-        full: Is told that there is no more room: it takes none until `resume`.
+        full: Is told that some wait for whom there is no room: it takes none until `resume`.
         failed: Is told what accept() said: True with it where the system is short of something.
     """
 
@@ -70,15 +70,18 @@ class Acceptor:
 
     def _listen_to(self, sock: socket.socket) -> None:
         self._reactor.discard(sock.fileno())
-        self._reactor.add(sock.fileno(), READ, lambda _events: self._accept(sock))
+        self._reactor.add(sock.fileno(), READ, lambda _events: self._on_waiting(sock))
 
     def drain(self, most: int) -> None:
-        """Take those that wait now, `most` at most of each queue, and close."""
+        """Take those that wait now, `most` at most of each queue, and close.
+
+        Also those for whom there is no room: closing resets whoever is left in a queue. A
+        shortage ends it.
+        """
         for sock in self._listeners.sockets:
-            # Not more than the queue holds: a storm of new ones must not keep us here.
-            for _ in range(most // _BATCH + 1):
-                if not self._accept(sock):
-                    break
+            # Not more than the queue holds, which on Linux is one more than it was made for: a
+            # storm of new ones must not keep us here.
+            self._accept(sock, most + 1)
         self.close()
 
     def close(self) -> None:
@@ -88,27 +91,32 @@ class Acceptor:
         self._listeners.close()
         self._listeners.sockets.clear()
 
-    def _accept(self, listener: socket.socket) -> bool:
-        """Take what waits, a batch at most; whether more may wait."""
-        for _ in range(min(_BATCH, self._room())):
+    def _on_waiting(self, listener: socket.socket) -> None:
+        """Some wait: take them, or pause if there is no room for any."""
+        room = self._room()
+        if room > 0:
+            self._accept(listener, min(_BATCH, room))
+        else:
+            # Not as soon as the last place is taken: perhaps nobody else comes.
+            self._pause()
+            self._full()
+
+    def _accept(self, listener: socket.socket, most: int) -> None:
+        """Take what waits, `most` at most."""
+        for _ in range(most):
             try:
                 sock, sockaddr = listener.accept()
             except BlockingIOError:
-                return False
+                return
             except OSError as error:
                 short = error.errno not in _GONE
                 self._failed(error, short)
                 if not short:
                     continue
                 self._rest(listener)
-                return False
+                return
             sock.setblocking(False)
             self._take(sock, Address(listener.family, sockaddr))
-        if self._room() <= 0:
-            self._pause()
-            self._full()
-            return False
-        return True
 
     def _pause(self) -> None:
         """Take no more until `resume`: those that come wait in the queue."""

@@ -23,6 +23,11 @@ __all__ = ["ATTEMPT_DELAY", "Attempt", "Dialed", "dial"]
 # RFC 8305 section 8: the recommended Connection Attempt Delay, in seconds.
 ATTEMPT_DELAY = 0.25
 
+# What an attempt that was refused never ends in, for that is ECONNREFUSED: it had connected, and
+# was reset before it was asked. How a peer treats those who have connected is not the dialling's
+# affair.
+_AFTER_CONNECTING = (errno.ECONNRESET, errno.ENOTCONN)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -178,7 +183,8 @@ class _Race:
         if self.winner is not None:
             # Another won in the same round; `run` closes this one.
             return
-        if error := connect_error(sock):
+        error = connect_error(sock)
+        if error is not None and error.errno not in _AFTER_CONNECTING:
             self._lose(sock, error)
             return
         address, began = self._running.pop(sock)

@@ -134,6 +134,14 @@ class Stream:
         return self._unsent is not None
 
     @property
+    def unacknowledged(self) -> int:
+        """How many bytes the system still holds of what was sent, as the peer has not taken them.
+
+        0 where the system does not tell.
+        """
+        return queued(self._sock)
+
+    @property
     def pausing(self) -> bool:
         """Whether it keeps what waits to itself for a while, on purpose."""
         return False

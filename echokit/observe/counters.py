@@ -33,8 +33,8 @@ class Counters:
     Attributes:
         accepted: Connections taken from the queues and served.
         open: Connections that are open now.
-        messages_in: Whole messages received (raw: chunks).
-        messages_out: Messages given back; one that the framing cannot encode is not.
+        messages: Whole messages received (raw: chunks). How many of them have left whole cannot be
+            told from how many bytes have.
         bytes_in: Bytes read from sockets, headers and all.
         bytes_out: Bytes that sockets took.
         ended: How many connections ended, by the kind of end.
@@ -45,8 +45,7 @@ class Counters:
 
     accepted: int = 0
     open: int = 0
-    messages_in: int = 0
-    messages_out: int = 0
+    messages: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     ended: Counter[Ending] = field(default_factory=Counter)
@@ -61,8 +60,7 @@ class Counters:
 
     def add(self, traffic: "_Traffic | End") -> None:
         """Add what a connection has counted."""
-        self.messages_in += traffic.messages
-        self.messages_out += traffic.messages
+        self.messages += traffic.messages
         self.bytes_in += traffic.bytes_in
         self.bytes_out += traffic.bytes_out
 
@@ -99,11 +97,10 @@ class Counters:
 
     def in_words(self) -> list[str]:
         """For people: a line, one for the ends, and one for what was refused or failed."""
-        accepted = "1 connection" if self.accepted == 1 else f"{self.accepted} connections"
         found = [
-            f"{accepted} accepted, {self.open} open;"
-            f" in: {self.messages_in} messages, {self.bytes_in} bytes;"
-            f" out: {self.messages_out} messages, {self.bytes_out} bytes"
+            f"{_some(self.accepted, 'connection')} accepted, {self.open} open;"
+            f" {_some(self.messages, 'message')},"
+            f" {_some(self.bytes_in, 'byte')} in, {_some(self.bytes_out, 'byte')} out"
         ]
         if self.ended:
             found.append(f"ended: {_each(self.ended)}")
@@ -115,6 +112,11 @@ class Counters:
         if self.pauses:
             trouble.append(f"paused at max_connections: {self.pauses}")
         return [*found, "; ".join(trouble)] if trouble else found
+
+
+def _some(number: int, what: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _each(numbers: "Counter[Any]") -> str:

@@ -42,6 +42,9 @@ class Observer:
     def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
         """A client was closed at once. Told once a second for each reason; `left_out` were not."""
 
+    def tell_left_out(self, *, at_end: bool) -> None:
+        """A second has passed, or serving is at its end: the time to tell how much was not told."""
+
     def counted(self, counters: Counters) -> None:
         """What has been counted so far was asked for."""
 

@@ -11,7 +11,7 @@ from echokit.net.handler import End, Ending
 from echokit.observe.counters import Counters
 from echokit.observe.escape import escaped, printable
 from echokit.observe.observer import Observer
-from echokit.observe.rate_limit import RateLimit, with_left_out
+from echokit.observe.rate_limit import RateLimit, overdue, with_left_out
 
 __all__ = ["Diagnostics", "Transcript"]
 
@@ -24,7 +24,7 @@ class Diagnostics(Observer):
 
     def __init__(self, err: TextIO | None = None) -> None:
         self._err = err if err is not None else sys.stderr
-        self._words: dict[Ending, RateLimit] = {}
+        self._words: dict[str, RateLimit] = {}
 
     def warned(self, text: str) -> None:
         """Tell it."""
@@ -35,12 +35,19 @@ class Diagnostics(Observer):
         if end.error is not None and end.ending is not Ending.RESET:
             self._complain_of(end.ending, f"connection from {peer} closed: {end.why}")
         elif end.ending is Ending.CUT:
-            self._complain_of(end.ending, f"connection from {peer} cut: it did not end in time")
+            self._complain_of(
+                end.ending, f"connection from {peer} cut: it had not ended when the server did"
+            )
 
     def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
         """Tell who was closed at once, and why."""
         text = f"connection from {peer} refused: {why.value.replace('-', ' ')}"
         self._complain(with_left_out(text, left_out))
+
+    def tell_left_out(self, *, at_end: bool) -> None:
+        """Tell how many ends were not told of, where no other has told so since."""
+        for line in overdue(self._words, at_end=at_end):
+            self._complain(line)
 
     def counted(self, counters: Counters) -> None:
         """Tell the numbers."""
@@ -55,7 +62,8 @@ class Diagnostics(Observer):
 
     def _complain_of(self, ending: Ending, text: str) -> None:
         """Tell of an end that a peer can cause as often as it likes: so often in a second."""
-        limit = self._words.setdefault(ending, RateLimit(ENDS_A_SECOND))
+        kind = f"connections that ended as {ending.value}"
+        limit = self._words.setdefault(kind, RateLimit(ENDS_A_SECOND))
         if limit.passes():
             self._complain(with_left_out(text, limit.take_left_out()))
 

@@ -1,13 +1,21 @@
 """The servers and the load generators, compiled once."""
 
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from benchmarks.build import UnavailableError, compiler
 from benchmarks.generator import Generator, choose_generator
-from benchmarks.peers import LIMIT, PEERS, Peer, Server, start
+from benchmarks.peers import LIMIT, Peer, Server, named, start
+
+
+@pytest.fixture(autouse=True)
+def linux() -> None:
+    """What is measured comes from Linux's /proc."""
+    if sys.platform != "linux":
+        pytest.skip("the benchmarks are for Linux")
 
 
 @pytest.fixture
@@ -30,8 +38,7 @@ def generator(request: pytest.FixtureRequest) -> Generator:
 @pytest.fixture
 def c_peer(c_compiler: str) -> Peer:  # noqa: ARG001 - skips where there is none
     """The C echo server, to be started."""
-    [peer] = (peer for peer in PEERS if peer.name == LIMIT)
-    return peer
+    return named(LIMIT)
 
 
 @pytest.fixture(params=["raw", "length-prefixed"])

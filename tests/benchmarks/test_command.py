@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks.build import UnavailableError, compiled
 from benchmarks.cases import CASES, Bench, Case
 from benchmarks.generator import choose_generator
@@ -149,6 +150,24 @@ def test_interrupted_it_tells_what_it_has_and_leaves_nobody_behind(
     samples = json.loads(file.read_text())["samples"]
     assert len([sample for sample in samples if sample["case"] == "64B-1"]) == 6
     assert _processes_with(mark) == []
+
+
+def test_write_leaves_the_tables_and_how_they_came_about(
+    c_peer: Peer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "HERE", tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    args = ["--case", "64B-1", "--peer", c_peer.name, "--write", "--json", str(tmp_path / "json")]
+    try:
+        assert command.main([*args, *TINY]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert f"Written by `python -m benchmarks --case 64B-1 --peer {c_peer.name} --write" in text
+    assert "- processor: " in text
+    assert "- kernel: Linux " in text
+    assert "UTC" in text
+    assert re.search(r"^\| c \| IPv4 \| [0-9,]+ \|", text, re.MULTILINE)
 
 
 # Servers that fail.

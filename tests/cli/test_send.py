@@ -15,7 +15,7 @@ from typing import IO
 import pytest
 
 from echokit import Delimited, EchoServer
-from tests.cli.peers import receive, serving_once
+from tests.cli.peers import receive, reset, serving_once
 from tests.cli.processes import DEADLINE, Running, run, start
 from tests.conftest import AVAILABLE
 
@@ -410,3 +410,14 @@ def test_raw_output_without_a_stdout_is_refused(echo_server: EchoServer) -> None
     done = start("send", *_to(echo_server), "--output", "raw", "x", command=close)
     assert done.code == 2
     assert "stdout is closed" in done.complaint
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_peer_that_resets_whoever_connects_is_a_failed_exchange_however_soon_it_does(
+    host: str,
+) -> None:
+    for _ in range(5):
+        with serving_once(host, reset) as port:
+            done = run("send", "--host", host, "--port", str(port), "hello")
+        assert done.code == 1
+        assert done.complaint == "connection reset by peer after 0 of 5 bytes"

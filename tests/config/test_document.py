@@ -498,3 +498,10 @@ def test_no_error_repeats_a_long_input(tmp_path: Path, suffix: str, text: str) -
 def test_each_problem_is_one_line(tmp_path: Path, suffix: str, text: str) -> None:
     (problem,) = _problems(tmp_path, text, suffix)
     assert "\n" not in problem
+
+
+def test_a_directive_over_which_the_parser_trips_is_the_files_fault(tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_bytes(b"%YAML 1.0\n-r--otp:\n 0o17~hs:to yes\n")
+    with pytest.raises(ConfigError, match=r"old\.yaml: is not YAML that can be read here"):
+        read_document(file)

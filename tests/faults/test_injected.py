@@ -47,7 +47,7 @@ def test_a_shortage_at_accept_makes_them_wait_and_is_told_once(
         with server.connect() as second:
             second.sendall(b"patient")
             assert server.next("warning")["message"] == (
-                f"cannot accept: {words}, with 1 connections open;"
+                f"cannot accept: {words}, with 1 connection open;"
                 " those that come wait until some end"
             )
             assert _echoes(first)

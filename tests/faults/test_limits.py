@@ -137,12 +137,30 @@ def test_as_many_as_may_be_are_served_without_a_word(
 ) -> None:
     server = serving(max_connections=3)
     for _ in range(5):
-        with client(host, server.port) as one, client(host, server.port) as two:
-            assert _echoes(one)
-            assert _echoes(two)
+        with contextlib.ExitStack() as stack:
+            socks = [stack.enter_context(client(host, server.port)) for _ in range(3)]
+            for _ in range(2):
+                assert all(_echoes(sock) for sock in socks)
         until(lambda: server.counters.open == 0)
     assert noted.warnings == []
     assert server.counters.pauses == 0
+
+
+@pytest.mark.parametrize(
+    ("most", "are_open"), [(1, "1 connection is open"), (3, "3 connections are open")]
+)
+def test_one_more_than_may_be_is_told_of_and_counted(
+    serving: Serve, host: str, noted: _Noted, most: int, are_open: str
+) -> None:
+    server = serving(max_connections=most)
+    with contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(client(host, server.port)) for _ in range(most)]
+        assert all(_echoes(sock) for sock in socks)
+        assert (noted.warnings, server.counters.pauses) == ([], 0)
+        stack.enter_context(client(host, server.port))
+        until(lambda: bool(noted.warnings))
+        assert noted.warnings == [f"{are_open}, as many as may be: others wait"]
+        assert server.counters.pauses == 1
 
 
 def test_over_max_connections_per_peer_it_is_closed_at_once_and_may_come_again_later(

@@ -127,12 +127,16 @@ def test_without_room_they_stay_in_the_queue_until_it_resumes(
     door.room = 3
     clients = connect(5)
     door.turn()
+    assert (len(door.taken), door.fulls, door.acceptor.paused) == (3, 0, False)
+    # That others wait is seen at the next look.
+    door.turn()
     assert (len(door.taken), door.fulls, door.acceptor.paused) == (3, 1, True)
     # It does not look any more, so it says nothing more either.
     door.turn(0.02)
     assert (len(door.taken), door.fulls) == (3, 1)
     door.room = 1
     door.acceptor.resume()
+    door.turn()
     door.turn()
     assert (len(door.taken), door.fulls, door.acceptor.paused) == (4, 2, True)
     door.room = 100
@@ -141,6 +145,19 @@ def test_without_room_they_stay_in_the_queue_until_it_resumes(
     assert (len(door.taken), door.fulls, door.acceptor.paused) == (5, 2, False)
     # In the order in which they came, and none was lost.
     assert [peer.port for _, peer in door.taken] == [sock.getsockname()[1] for sock in clients]
+
+
+def test_that_there_is_no_more_room_is_told_only_when_another_comes(
+    door: _Door, connect: Connect
+) -> None:
+    door.room = 3
+    connect(3)
+    for _ in range(3):
+        door.turn()
+    assert (len(door.taken), door.fulls, door.acceptor.paused) == (3, 0, False)
+    connect(1)
+    door.turn()
+    assert (len(door.taken), door.fulls, door.acceptor.paused) == (3, 1, True)
 
 
 @pytest.mark.parametrize("name", [name for name in GONE if hasattr(errno, name)])
@@ -232,10 +249,25 @@ def test_draining_takes_the_whole_queue_and_closes(
     door.turn()
 
 
-def test_draining_takes_no_more_than_there_is_room_for(door: _Door, connect: Connect) -> None:
+@pytest.mark.parametrize("full", [False, True])
+def test_draining_takes_those_too_for_whom_there_is_no_room(
+    door: _Door, connect: Connect, *, full: bool
+) -> None:
     connect(10)
-    door.room = 4
+    door.room = 0 if full else 4
+    if full:
+        door.turn()
+        assert door.acceptor.paused
     door.acceptor.drain(4096)
+    assert len(door.taken) == 10
+    # Nobody is made to wait by it.
+    assert door.fulls == full
+
+
+def test_draining_takes_no_more_than_a_queue_holds(door: _Door, connect: Connect) -> None:
+    connect(10)
+    # One more than it was made for.
+    door.acceptor.drain(3)
     assert len(door.taken) == 4
 
 

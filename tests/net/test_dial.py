@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import select
 import socket
 import threading
 import time
@@ -13,8 +14,10 @@ import pytest
 from echokit.errors import DialError, ResolveError
 from echokit.net import dial as dialling
 from echokit.net.address import Address
+from echokit.net.connecting import connect_error
 from echokit.net.dial import ATTEMPT_DELAY, Dialed, dial, interleaved
 from echokit.net.reactor import WRITE, Reactor, SelectorPoller
+from tests.cli.peers import reset
 from tests.conftest import AVAILABLE
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -369,3 +372,22 @@ def test_of_two_that_connect_in_one_round_one_wins_and_the_other_is_closed(
     # What stays open is found by the `no_leaks` fixture.
     dialed = dials(place.answering(), place.answering(), attempt_delay=0.001)
     assert [attempt.connected for attempt in dialed.attempts] == [True, False]
+
+
+def test_one_that_had_connected_and_was_reset_before_it_was_asked_has_connected(
+    family: socket.AddressFamily, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server((host, 0), family=family) as listener:
+        found = []
+
+        def after_a_reset(sock: socket.socket) -> OSError | None:
+            reset(listener.accept()[0])
+            assert select.select([sock], [], [], LONG)[0]
+            found.append(connect_error(sock))
+            return found[-1]
+
+        monkeypatch.setattr(dialling, "connect_error", after_a_reset)
+        dialed = dial(host, listener.getsockname()[1])
+        dialed.sock.close()
+    assert [error.errno for error in found if error] == [errno.ECONNRESET]
+    assert [attempt.connected for attempt in dialed.attempts] == [True]

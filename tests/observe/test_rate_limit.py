@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echokit.observe.rate_limit import RateLimit, with_left_out
+from echokit.observe.rate_limit import RateLimit, overdue, with_left_out
 
 
 class _Clock:
@@ -63,3 +63,21 @@ def test_nothing_is_lost_between_what_passes_and_what_is_left_out(
 )
 def test_what_was_left_out_is_told(left_out: int, text: str) -> None:
     assert with_left_out("lost", left_out) == text
+
+
+def test_what_was_left_out_is_told_by_itself_when_its_second_is_over_and_once() -> None:
+    clock = _Clock()
+    limits = {"lost": RateLimit(2, clock), "quiet": RateLimit(2, clock)}
+    assert [limits["lost"].passes() for _ in range(5)].count(False) == 3
+    assert limits["quiet"].passes()
+    clock.now += 0.999
+    assert list(overdue(limits, at_end=False)) == []
+    clock.now += 0.001
+    assert list(overdue(limits, at_end=False)) == ["lost: 3 more left out"]
+    assert list(overdue(limits, at_end=True)) == []
+
+
+def test_at_the_end_nothing_waits_for_its_second_to_be_over() -> None:
+    limits = {"lost": RateLimit(clock=_Clock())}
+    assert [limits["lost"].passes() for _ in range(2)] == [True, False]
+    assert list(overdue(limits, at_end=True)) == ["lost: 1 more left out"]

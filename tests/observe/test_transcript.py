@@ -88,7 +88,7 @@ def test_a_clients_life_in_the_exercises_words() -> None:
         (Ending.TOO_LARGE, MessageTooLarge(9, 5), "closed: message of 9 bytes is over the limit "
          "of 5"),
         (Ending.ERROR, KeyError("bug"), "closed: KeyError: 'bug'"),
-        (Ending.CUT, None, "cut: it did not end in time"),
+        (Ending.CUT, None, "cut: it had not ended when the server did"),
     ],
     ids=lambda value: value.value if isinstance(value, Ending) else "",
 )  # fmt: skip
@@ -99,6 +99,21 @@ def test_what_went_wrong_is_told_on_stderr_with_the_peer(
     assert out == ""
     assert err == f"echokit: connection from {shown} {words}\n"
     assert pair not in err
+
+
+def test_ends_that_were_left_out_are_told_at_the_end_by_their_number() -> None:
+    def life(transcript: Transcript) -> None:
+        for _ in range(40):
+            transcript.ended(V4, _end(Ending.TOO_LARGE, MessageTooLarge(9, 5)))
+        for _ in range(3):
+            transcript.ended(V4, _end(Ending.CUT))
+        transcript.tell_left_out(at_end=False)
+        transcript.tell_left_out(at_end=True)
+        transcript.tell_left_out(at_end=True)
+
+    lines = _told(life)[1].splitlines()
+    assert [" closed: " in line for line in lines] == [True] * 10 + [False] * 4
+    assert lines[13] == "echokit: connections that ended as too-large: 30 more left out"
 
 
 def test_a_connection_that_was_drained_is_nothing_wrong() -> None:

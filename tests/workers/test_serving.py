@@ -70,7 +70,7 @@ def test_the_counters_are_sums(host: str) -> None:
         assert {*who_serves(held, group.workers).values()} == {*group.workers}
         counters = group.counters()
         assert (counters["accepted"], counters["open"]) == (40, 40)
-        assert (counters["messages_in"], counters["bytes_in"], counters["bytes_out"]) == (
+        assert (counters["messages"], counters["bytes_in"], counters["bytes_out"]) == (
             40, 200, 200,
         )  # fmt: skip
         reset(held.pop())
@@ -92,7 +92,7 @@ def test_each_that_asks_for_the_counters_is_told() -> None:
             with client(HOST, group.port) as sock:
                 _echo(sock)
                 # Sums as they are now, not as they were when somebody last asked.
-                assert group.counters()["messages_in"] == number
+                assert group.counters()["messages"] == number
         assert group.end(signal.SIGTERM)[0].code == 0
 
 
@@ -118,7 +118,7 @@ def test_the_transcript_begins_as_ever_and_its_end_has_the_sums(host: str) -> No
         done = server.end(signal.SIGINT)
     assert (done.code, done.told, done.lines) == (0, [], [])
     assert done.counted == [
-        "3 connections accepted, 0 open; in: 9 messages, 126 bytes; out: 9 messages, 126 bytes",
+        "3 connections accepted, 0 open; 9 messages, 126 bytes in, 126 bytes out",
         "ended: 3 clean",
     ]
 
