@@ -335,6 +335,20 @@ def test_every_framing_is_decoded_right_however_both_sides_cut(
         assert server.messages == [[*messages, b"again"]]
 
 
+@pytest.mark.echokit(
+    segment=1, chunk_size=16, framing={"type": "length-prefixed", "prefix_bytes": 1}
+)
+def test_messages_behind_one_that_leaves_in_pieces_are_not_forgotten(
+    echokit_server: RunningServer,
+) -> None:
+    # The last read brings the end of the first message and all of the others, which then wait in
+    # the decoder for it to leave.
+    wire = b"\x28" + b"x" * 40 + b"\x01a\x01b"
+    with _connected(echokit_server) as sock:
+        sock.sendall(wire)
+        assert b"".join(_reads(sock, len(wire))) == wire
+
+
 def test_a_client_cuts_what_it_sends(host: str) -> None:
     found: list[bytes] = []
 

@@ -5,7 +5,8 @@ error, never more memory than the limit and one read. That is:
 
 - the messages, and the error, are those that a plain reading of the whole wire finds, which is
   written down here a second time and in another way;
-- they are the same for every cut, also where messages are taken late;
+- they are the same for every cut, also where messages are taken late, and where whole frames are
+  taken in their place;
 - a decoder that has been drained keeps no more than one message of the limit's size and what stands
   around it, and none takes memory for what has only been announced;
 - a decoder that failed keeps nothing, and goes on raising the same error;
@@ -97,6 +98,8 @@ def check(
     pieces = list(_pieces(wire, lengths))
     for chunks, patience in ((pieces, 1), (pieces, 3)):
         _same(framing, _decoded(framing, chunks, patience), expected)
+    for chunks in (pieces, [wire] if wire else []):
+        _same_frames(framing, chunks, expected)
     tracemalloc.start()
     try:
         found = _decoded(framing, [wire] if wire else [], 1)
@@ -148,6 +151,30 @@ def _decoded(framing: Framing, chunks: list[bytes], patience: int) -> End:
         _stays_failed(decoder, error)
         return messages, error
     return messages, None
+
+
+def _same_frames(framing: Framing, chunks: list[bytes], expected: End) -> None:
+    """Take whole frames, where the decoder gives those: the messages as they stood on the wire."""
+    decoder = framing.decoder()
+    next_frames = getattr(decoder, "next_frames", None)
+    if next_frames is None:
+        return
+    wire, count = b"", 0
+    end: FramingError | None = None
+    try:
+        for chunk in chunks:
+            decoder.receive_data(chunk)
+            while (found := next_frames()) is not None:
+                wire += found[0]
+                count += found[1]
+            _holds_at_most(decoder, _most(framing))
+        decoder.receive_eof()
+    except FramingError as error:
+        _stays_failed(decoder, error)
+        end = error
+    messages, error = expected
+    assert (wire, count) == (b"".join(map(framing.encode, messages)), len(messages))
+    assert (type(end), str(end)) == (type(error), str(error))
 
 
 def _most(framing: Framing) -> int:

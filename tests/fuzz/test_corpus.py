@@ -120,6 +120,14 @@ class _NeverTruncated(LengthPrefixedDecoder):
             raise self._error
 
 
+class _MiscountsFrames(LengthPrefixedDecoder):
+    """Miscounts where there are several."""
+
+    def next_frames(self) -> tuple[bytes, int] | None:
+        found = super().next_frames()
+        return found if found is None or found[1] == 1 else (found[0], found[1] - 1)
+
+
 class _MissesCutDelimiters(DelimitedDecoder):
     """Looks for the delimiter only in what came last."""
 
@@ -151,6 +159,7 @@ BROKEN = [
     _OneMoreThanTheLimit,
     _KeepsWhatFailed,
     _NeverTruncated,
+    _MiscountsFrames,
     _MissesCutDelimiters,
     _DropsABlank,
 ]
