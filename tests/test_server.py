@@ -920,8 +920,9 @@ def test_a_shortage_at_a_stop_is_told_as_what_it_is_for_those_who_wait(
         with pytest.raises(ConnectionResetError):
             sock.recv(1)
         assert result.result(PATIENCE) == 0
-    [warning] = held.warnings
+    warning, left_out = held.warnings
     assert warning.endswith(", with 0 connections open; those that still wait are reset")
+    assert left_out == "accept failed: 1 more left out"
     # Once as it came, and once more as the queue was to be emptied.
     assert server.counters.accept_failures == 2
 

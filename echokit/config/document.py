@@ -22,6 +22,7 @@ MAX_BYTES = 1 << 20
 MAX_VALUES = 10_000
 MAX_DEPTH = 32
 _MAX_DOTS = 200
+_MAX_DOTS_IN_ALL = 20_000
 # Python reads no decimal number of more than 4300 digits, unless it is told to.
 _LONG_NUMBER = 1000
 
@@ -107,7 +108,8 @@ def _read_toml(document: Document, text: str) -> None:
     import tomllib  # noqa: PLC0415 - only for this kind of file
 
     # The parser's time grows with the square of a dotted key's length.
-    if any(line.partition("=")[0].count(".") > _MAX_DOTS for line in text.splitlines()):
+    long_key = any(line.partition("=")[0].count(".") > _MAX_DOTS for line in text.splitlines())
+    if long_key or text.count(".") > _MAX_DOTS_IN_ALL:
         raise ConfigError(f"{document.name}: is nested too deeply")
     try:
         values = tomllib.loads(text)

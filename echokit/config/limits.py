@@ -12,6 +12,8 @@ from echokit.units import Duration, Size, format_duration
 __all__ = ["Limits"]
 
 _YEAR = 365 * 86400
+# Each connection is held against all of them.
+_MOST_NETWORKS = 1000
 _Time = Annotated[float, Duration(0, _YEAR)]
 
 
@@ -26,6 +28,10 @@ def _listed(value: Any) -> Any:
     """A flag has the networks in one text, with commas between them."""
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",")]
+    if isinstance(value, list | tuple) and len(value) > _MOST_NETWORKS:
+        raise PydanticCustomError(
+            "networks", "has more than {most} networks", {"most": _MOST_NETWORKS}
+        )
     return tuple(value) if isinstance(value, list) else value
 
 

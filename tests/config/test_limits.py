@@ -204,3 +204,8 @@ def test_networks_are_kept_as_they_are_written_shortest_and_a_text_may_list_them
     )
     assert config.server.limits.allow == ("192.0.2.0/24", "2001:db8::/32")
     assert config.server.limits.deny == ("192.0.2.1/32",)
+
+
+def test_more_networks_than_can_be_looked_through_are_refused_at_once() -> None:
+    with pytest.raises(pydantic.ValidationError, match="has more than 1000 networks"):
+        Limits.model_validate({"allow": ",".join(["::1"] * 1001)})
