@@ -140,9 +140,9 @@ class Stream:
     def unacknowledged(self) -> int:
         """How many bytes the system still holds of what was sent, as the peer has not taken them.
 
-        0 where the system does not tell.
+        0 where the system does not tell, and once it is closed.
         """
-        return queued(self._sock)
+        return 0 if self._state is _CLOSED else queued(self._sock)
 
     @property
     def pausing(self) -> bool:
