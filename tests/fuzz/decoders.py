@@ -172,9 +172,9 @@ def _same_frames(framing: Framing, chunks: list[bytes], expected: End) -> None:
     except FramingError as error:
         _stays_failed(decoder, error)
         end = error
-    messages, error = expected
+    messages, failure = expected
     assert (wire, count) == (b"".join(map(framing.encode, messages)), len(messages))
-    assert (type(end), str(end)) == (type(error), str(error))
+    assert (type(end), str(end)) == (type(failure), str(failure))
 
 
 def _most(framing: Framing) -> int:
