@@ -140,7 +140,7 @@ def test_installed_a_config_file_has_it_for_serve_and_send(
         assert refused.code == 2
         assert "301 bytes is over the limit of 300" in refused.complaint
         done = server.end(Signals.SIGTERM)
-    assert (done.code, done.err) == (0, b"")
+    assert (done.code, done.told) == (0, [])
     assert 'received "hello"' in done.lines
 
 
