@@ -130,8 +130,8 @@ def test_lines_about_the_shortage_are_a_second_apart(host: str) -> None:
             if "cannot accept" in line["message"]:
                 lines.append(line)
         times = [datetime.fromisoformat(line["time"]).timestamp() for line in lines]
-        # The clock of the lines may be set meanwhile, that of the limit not.
-        assert all(later - earlier > 0.95 for earlier, later in itertools.pairwise(times))
+        # A line is written a little after it is let through, on a busy machine.
+        assert all(later - earlier > 0.8 for earlier, later in itertools.pairwise(times))
         assert all(" more like this left out)" in line["message"] for line in lines[1:])
 
 

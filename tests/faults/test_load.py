@@ -133,10 +133,10 @@ def test_a_hundred_that_never_read_cost_little_memory_and_others_little_time(
         assert server.end(signal.SIGTERM).code == 0
     assert grown < 100 * (64 << 10)
     assert later < 100 * (64 << 10)
-    assert 3.5 < took < 8
+    assert 3.5 < took < 12
     assert " 102 connections accepted, 1 open;" in lines[0]
-    # Where it is a millisecond, five times that is still what a busy machine does to anybody.
-    assert beside < max(5 * alone, 0.02)
+    # Where it is a millisecond, a busy machine does fifty to anybody now and then.
+    assert beside < max(5 * alone, 0.05)
 
 
 def test_five_hundred_that_trickle_are_gone_at_their_deadline_and_nobody_else(host: str) -> None:
@@ -164,7 +164,7 @@ def test_five_hundred_that_trickle_are_gone_at_their_deadline_and_nobody_else(ho
             lines = _counted(server, lambda lines: " 1 open;" in lines[0])
         assert server.end(signal.SIGTERM).code == 0
     assert lines[1] == "echokit: ended: 450 message-timeout, 50 idle, 1 clean"
-    assert beside < max(5 * alone, 0.02)
+    assert beside < max(5 * alone, 0.05)
 
 
 @pytest.mark.parametrize("framing", ["raw", "length-prefixed"])

@@ -38,6 +38,17 @@ def _read_to_end(sock: socket.socket) -> bytes:
     return bytes(got)
 
 
+def _counted(server: Running) -> tuple[int, int, str]:
+    """What it says when it is asked: how many were accepted, are open, and how the others ended."""
+    server.signal(signal.SIGUSR1)
+    numbers = re.fullmatch(
+        r"echokit: ([0-9]+) connections? accepted, ([0-9]+) .*", server.err.line()
+    )
+    ended = server.err.line()
+    assert numbers, "something else was told"
+    return int(numbers[1]), int(numbers[2]), ended.removeprefix("echokit: ended: ")
+
+
 # Resets and cuts.
 
 
@@ -49,11 +60,11 @@ def test_resets_amid_an_echo_are_counted_and_leave_no_descriptor(host: str) -> N
             sock = client(host, port)
             sock.sendall(bytes(1 << 20))
             reset(sock)
+        # Those that wait to be accepted have no descriptor yet.
+        until(lambda: _counted(server)[:2] == (22, 1))
         until(lambda: descriptors(server.process.pid) == base, 1.0)
         assert _echoes(other)
-        server.signal(signal.SIGUSR1)
-        assert server.err.line().startswith("echokit: 22 connections accepted, 1 open; ")
-        assert server.err.line() == "echokit: ended: 20 reset, 1 clean"
+        assert _counted(server) == (22, 1, "20 reset, 1 clean")
         other.close()
         until(lambda: descriptors(server.process.pid) == base - 1)
         done = server.end(signal.SIGTERM)
@@ -159,18 +170,10 @@ def test_a_thousand_announced_messages_take_no_memory_before_they_come(host: str
             before = memory(server.process.pid)
             for _ in range(1000):
                 stack.enter_context(client(host, port)).sendall(begun)
-            until(lambda: _open(server) == 1000)
+            until(lambda: _counted(server)[1] == 1000)
             grown.append(memory(server.process.pid) - before)
     assert grown[1] - grown[0] < 1000 * 512
     assert max(grown) < 1000 * 4096
-
-
-def _open(server: Running) -> int:
-    """How many connections it has, as it says when it is asked."""
-    server.signal(signal.SIGUSR1)
-    while not (found := re.search(r"([0-9]+) open;", server.err.line())):
-        pass
-    return int(found[1])
 
 
 # Half-close.
