@@ -546,6 +546,7 @@ FAULTY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTY, ids=lambda kind: kind.__name__)
 def test_a_server_with_a_fault_is_found_out(host: str, kind: type[EchoServer]) -> None:
     faulty = _machine(host, Raw(), None, kind=kind, patience=0.5)

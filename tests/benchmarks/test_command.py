@@ -32,6 +32,7 @@ def _run(*args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("load", ["c", "python"])
 @pytest.mark.usefixtures("c_compiler")
 def test_a_tiny_run_prints_a_table_and_writes_the_same_as_json(load: str, tmp_path: Path) -> None:
@@ -67,6 +68,7 @@ def test_a_tiny_run_prints_a_table_and_writes_the_same_as_json(load: str, tmp_pa
     assert told in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("c_compiler")
 def test_memory_and_start_up_are_measured_too(tmp_path: Path) -> None:
     file = tmp_path / "results.json"
@@ -122,6 +124,7 @@ def _processes_with(mark: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.usefixtures("c_compiler")
 def test_interrupted_it_tells_what_it_has_and_leaves_nobody_behind(

@@ -62,6 +62,7 @@ class _Once:
 # What it tells.
 
 
+@pytest.mark.slow
 def test_the_first_try_needs_nothing_else() -> None:
     done = run("load", "-d", "300ms", "--warmup", "50ms", "--seed", "5")
     assert done.code == 0
@@ -357,6 +358,7 @@ def _save(path: Path, *args: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_runs_are_compared_and_merged(tmp_path: Path) -> None:
     runs = [_save(tmp_path / f"{number}.json", "-4") for number in range(2)]
     compared = run("compare", *runs, "--tolerance", "100000%", "--json")
@@ -446,6 +448,7 @@ def _read_all(fd: int) -> bytes:
         data += more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quiet", [False, True])
 def test_progress_is_shown_on_a_terminal_only(quiet: bool, echo_server: EchoServer) -> None:
     ours, theirs = pty.openpty()

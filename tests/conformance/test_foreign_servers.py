@@ -126,6 +126,7 @@ def test_every_framing_comes_back_from_a_server_that_knows_none(
         _exchange(host, port, framing, WINDOW)
 
 
+@pytest.mark.slow
 @every_server
 def test_send_gets_a_message_back_time_after_time_from(
     name: str, host: str, tmp_path: Path

@@ -269,6 +269,7 @@ def test_what_peers_can_cause_does_not_fill_the_log_and_what_is_left_out_is_coun
     assert last in _closed(lines)[-1]
 
 
+@pytest.mark.slow
 def test_what_was_left_out_when_the_flood_was_over_is_told_all_the_same(host: str) -> None:
     with quietly(host, "--framing", "length-prefixed") as (server, port):
         _strangers(host, port, 40)
@@ -291,6 +292,7 @@ def test_what_was_left_out_just_before_the_end_is_told_before_the_numbers(host: 
     ]
 
 
+@pytest.mark.slow
 def test_refusals_that_were_left_out_are_told_by_themselves(host: str) -> None:
     own = "127.0.0.0/8" if host == "127.0.0.1" else "::1"
     with quietly_refusing(host, own) as (server, port):

@@ -109,6 +109,7 @@ def test_where_localhost_is_of_one_family_both_ends_use_that(
         assert server.end(signal.SIGTERM).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", FAMILIES)
 def test_where_localhost_is_of_both_families_a_server_on_either_is_reached(
     namespace: Namespace, first: str

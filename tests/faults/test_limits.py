@@ -334,6 +334,7 @@ def test_one_that_reads_what_the_system_has_taken_is_not_idle(
     assert noted.ends[0].ending is Ending.IDLE
 
 
+@pytest.mark.slow
 @_LINUX_QUEUE
 def test_one_that_stops_reading_what_the_system_has_taken_is_idle_at_its_time(
     serving: Serve, host: str

@@ -65,6 +65,7 @@ def _refuse_by_firewall(namespace: Namespace, port: int) -> str:
     return "connection reset by peer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [_kill_servers_end, _kill_clients_end, _refuse_by_firewall])
 def test_a_client_whose_connection_is_killed_says_how_far_it_had_come(
     namespace: Namespace, host: str, kill: Callable[[Namespace, int], str]
@@ -167,6 +168,7 @@ def test_a_peer_that_dies_with_data_on_its_way_is_given_up_after_the_user_timeou
         assert server.end(signal.SIGTERM).code == 0
 
 
+@pytest.mark.slow
 def test_a_client_gives_up_a_server_that_died_in_silence(namespace: Namespace, host: str) -> None:
     with namespace.serve("--host", host) as server:
         port = _port_of(server)

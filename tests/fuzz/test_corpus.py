@@ -253,6 +253,7 @@ LOADERS: dict[str, Callable[..., object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["config-yaml", "config-toml"])
 @pytest.mark.parametrize("what", LOADERS)
 def test_a_loader_that_is_broken_does_not_get_through_its_corpus(

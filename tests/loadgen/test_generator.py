@@ -113,6 +113,7 @@ def test_the_kernel_tells_of_each_connection_at_its_end(loading: Loading) -> Non
 # The truth.
 
 
+@pytest.mark.slow
 def test_a_known_delay_is_measured(loading: Loading) -> None:
     took: list[float] = []
     sleep = delays(0.010)
@@ -134,6 +135,7 @@ def test_a_known_delay_is_measured(loading: Loading) -> None:
     assert abs(min(off, key=abs)) <= 500
 
 
+@pytest.mark.slow
 def test_a_stall_shows_in_the_response_times_of_all_that_were_due(loading: Loading) -> None:
     # At 500 a second, a hundred are due while the server does nothing for 200 ms: a fifth of all.
     stalling = stalls_once(0.2, after=150)
@@ -146,6 +148,7 @@ def test_a_stall_shows_in_the_response_times_of_all_that_were_due(loading: Loadi
     assert sum(count for time, count in tally.response.items() if time > 20_000) >= 80
 
 
+@pytest.mark.slow
 def test_a_closed_loop_is_blind_to_what_a_stall_holds_up(loading: Loading) -> None:
     tally = _turn(loading(stalls_once(0.2, after=150), connections=4), 1.0)
     held_up = sum(count for time, count in tally.response.items() if time > 100_000)

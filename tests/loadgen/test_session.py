@@ -53,6 +53,7 @@ def both() -> Iterator[EchoServer]:
         yield server
 
 
+@pytest.mark.slow
 def test_without_a_target_an_own_server_is_measured_over_every_family() -> None:
     told: list[str] = []
     session = Session(Wish(target=None, settings=_settings(calibrate=True)), tell=told.append)
@@ -71,6 +72,7 @@ def test_without_a_target_an_own_server_is_measured_over_every_family() -> None:
     assert (result.status, result.exit_code) == ("complete", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len(AVAILABLE) < 2, reason="needs both families")
 def test_the_families_take_turns_in_an_order_that_turns_round() -> None:
     turns: list[str] = []
@@ -108,6 +110,7 @@ def test_a_count_is_reached_exactly_whatever_the_workers(both: EchoServer, worke
     assert family.tcp_info.rtt.count == 5
 
 
+@pytest.mark.slow
 def test_workers_share_a_rate(both: EchoServer) -> None:
     target = Endpoint(next(iter(AVAILABLE.values())), both.port)
     result = _load(target, rate=200.0, connections=2, workers=2, duration=1.0)
@@ -199,6 +202,7 @@ def test_a_count_of_exchanges_that_nobody_answers_is_given_up(
     assert family.outcomes.timeout == family.requests > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_interrupt_keeps_everything_until_then(workers: int) -> None:
     enough = threading.Event()
@@ -245,6 +249,7 @@ def test_a_child_that_dies_is_told() -> None:
         child.receive()
 
 
+@pytest.mark.slow
 def test_a_turn_is_longer_where_the_way_is(host: str) -> None:
     with FakeServer(host, delays(0.005)) as server:
         result = _load(Endpoint(host, server.port), duration=1.0, warmup=0.1)

@@ -85,6 +85,7 @@ def _let_pass(seconds: float) -> None:
 # A worker is killed.
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_what_it_held_and_another_takes_its_place(host: str) -> None:
     with Group(host, 3) as group, contextlib.ExitStack() as stack:
         held = [stack.enter_context(_served(host, group.port)) for _ in range(60)]

@@ -45,6 +45,7 @@ def test_a_second_copy_is_refused_where_only_one_family_is_taken() -> None:
             client("127.0.0.1", other.port)
 
 
+@pytest.mark.slow
 def test_a_port_that_is_given_back_is_free_at_once(host: str) -> None:
     with Group(host, 2, quiet=True) as group:
         assert listening_port(group.pid) == group.port

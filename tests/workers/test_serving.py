@@ -123,6 +123,7 @@ def test_the_transcript_begins_as_ever_and_its_end_has_the_sums(host: str) -> No
     ]
 
 
+@pytest.mark.slow
 def test_a_worker_holds_nothing_of_its_brothers(host: str) -> None:
     with Group(host, 3) as group:
         # One that answers has done what belongs to a start.
@@ -216,6 +217,7 @@ def test_there_are_no_more_workers_than_connections() -> None:
                 other.recv(1)
 
 
+@pytest.mark.slow
 def test_limits_hold_in_each_worker(host: str) -> None:
     limits = ("--idle-timeout", "200ms", "--framing", "length-prefixed")
     with Group(host, 2, *limits) as group, contextlib.ExitStack() as stack:

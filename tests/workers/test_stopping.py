@@ -72,6 +72,7 @@ def test_a_signal_lets_a_hundred_clients_finish(number: signal.Signals, host: st
     assert said == []
 
 
+@pytest.mark.slow
 @both_signals
 def test_an_idle_client_is_ended_and_the_exit_code_is_0(number: signal.Signals, host: str) -> None:
     with Group(host, 2) as group, contextlib.ExitStack() as stack:
@@ -85,6 +86,7 @@ def test_an_idle_client_is_ended_and_the_exit_code_is_0(number: signal.Signals, 
     assert events[-1]["ended"]["drained"] + events[-1]["ended"]["clean"] == 10
 
 
+@pytest.mark.slow
 @both_signals
 def test_a_stuck_client_is_cut_at_the_deadline(number: signal.Signals, host: str) -> None:
     options = ("--chunk-size", "64k", "--drain-timeout", "400ms")
@@ -169,6 +171,7 @@ def test_a_signal_while_the_workers_start_ends_it_well(number: signal.Signals) -
     assert done.lines in ([], ["waiting for a connection"])
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_told_to_end_by_itself_lets_its_clients_finish() -> None:
     with Group(HOST, 2) as group, _served(HOST, group.port) as sock:
         worker = who_serves([sock], group.workers)[sock]
