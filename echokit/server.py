@@ -1,5 +1,6 @@
 """The echo server: every message that comes goes back to where it came from."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,19 +12,19 @@ from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
 from echokit.net.accept import Acceptor
 from echokit.net.address import EVERY_ADDRESS, Address
-from echokit.net.admission import Admission, Refusal, parse_network
+from echokit.net.admission import Refusal
 from echokit.net.connection import Connection
 from echokit.net.deadlines import Deadlines
 from echokit.net.descriptors import room_for_connections
 from echokit.net.drain import Drain
 from echokit.net.handler import End, Ending
-from echokit.net.listen import Listeners, SocketOptions, bind_listeners
+from echokit.net.listen import Listeners, bind_listeners
 from echokit.net.reactor import Reactor
 from echokit.net.segment import Segmentation
 from echokit.net.segmented import open_connection
 from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
-from echokit.observe.rate_limit import RateLimit, overdue, with_left_out
+from echokit.observe.rate_limit import RateLimits, with_left_out
 
 __all__ = ["EchoServer"]
 
@@ -95,7 +96,7 @@ class EchoServer:
         self._segmentation = segmentation
         self._limits = limits
         self._most = limits.max_connections or room_for_connections()
-        self._admission = _admission(limits)
+        self._admission = limits.admission()
         # A dict for its keys: it takes a third of the memory of a set.
         self._connections: dict[Connection, None] = {}
         # Of those that have ended; what is open counts for itself. Where both change, or one is
@@ -106,27 +107,27 @@ class EchoServer:
         # Counted where it is asked for, from any thread; begun in the thread that serves.
         self._stops = 0
         self._drain: Drain | None = None
-        # What peers can cause is told once a second at most, each kind by itself.
-        self._words: dict[str, RateLimit] = {}
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._closed = False
         # One of several does not speak for all of them.
         self._alone = listeners is None
         if listeners is None:
-            options = socket_options(limits)
+            options = limits.socket_options
             listeners = bind_listeners(host, port, family, backlog=backlog, options=options)
         self._skipped = listeners.skipped
         self.addresses = listeners.addresses
         self.port = listeners.port
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(listeners.close)
             self.reactor = Reactor()
-        except BaseException:
-            listeners.close()
-            raise
-        self._acceptor = Acceptor(
-            self.reactor, listeners, self._room, self._open, self._full, self._accept_failed
-        )
+            undo.callback(self.reactor.close)
+            self._acceptor = Acceptor(
+                self.reactor, listeners, self._room, self._open, self._full, self._accept_failed
+            )
+            undo.pop_all()
+        # What peers can cause is told once a second at most, each kind by itself.
+        self._words = RateLimits(clock=self.reactor.clock)
         self._beat = self.reactor.call_later(BEAT, self._on_beat)
         Deadlines(
             self.reactor,
@@ -262,7 +263,7 @@ class EchoServer:
             self._observer.accepted(peer)
 
     def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
-        left_out = self._left_out(f"connections refused as {refusal.value}")
+        left_out = self._words.ask(f"connections refused as {refusal.value}")
         if left_out is not None:
             self._observer.refused(peer, refusal, left_out)
 
@@ -286,18 +287,13 @@ class EchoServer:
             )
 
     def _warn_now_and_then(self, kind: str, text: str) -> None:
-        left_out = self._left_out(kind)
+        left_out = self._words.ask(kind)
         if left_out is not None:
             self._observer.warned(with_left_out(text, left_out))
 
-    def _left_out(self, kind: str) -> int | None:
-        """None: say nothing now. Else how much of this kind has not been said since the last."""
-        limit = self._words.setdefault(kind, RateLimit(clock=self.reactor.clock))
-        return limit.take_left_out() if limit.passes() else None
-
     def _tell_left_out(self, *, at_end: bool) -> None:
         """Tell how much was not told, where nothing more of its kind has come that would."""
-        for line in overdue(self._words, at_end=at_end):
+        for line in self._words.overdue(at_end=at_end):
             self._observer.warned(line)
         self._observer.tell_left_out(at_end=at_end)
 
@@ -372,13 +368,6 @@ class EchoServer:
         self.reactor.stop()
 
 
-def socket_options(limits: Limits) -> SocketOptions:
-    """What `limits` have the system do."""
-    return SocketOptions(
-        limits.send_buffer, limits.receive_buffer, limits.keepalive, limits.tcp_user_timeout
-    )
-
-
 def warnings(
     skipped: Sequence[ListenError], addresses: Sequence[Address], limits: Limits
 ) -> Iterator[str]:
@@ -395,12 +384,3 @@ def warnings(
             f"max_connections {limits.max_connections} is more than this process may have"
             f" descriptors for: room is for {room}"
         )
-
-
-def _admission(limits: Limits) -> Admission | None:
-    """Who is let in, where anything limits it."""
-    per_peer = limits.max_connections_per_peer
-    if not (limits.allow or limits.deny or per_peer):
-        return None
-    allow, deny = ([parse_network(text) for text in texts] for texts in (limits.allow, limits.deny))
-    return Admission(allow, deny, per_peer)

@@ -20,7 +20,7 @@ from echokit.net.listen import Listeners, bind_listeners, share
 from echokit.net.reactor import READ, Reactor, Timer
 from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
-from echokit.server import EchoServer, socket_options, warnings
+from echokit.server import EchoServer, warnings
 from echokit.worker import CUT, REPORT, STOP, work
 from echokit.worker_process import WorkerProcess, ending_in_words
 
@@ -89,7 +89,7 @@ class Workers:
         self._host = host
         self._limits = limits if limits is not None else Limits()
         self._observer = observer if observer is not None else Observer()
-        options = socket_options(self._limits)
+        options = self._limits.socket_options
         listeners = bind_listeners(host, port, family, backlog=backlog, options=options)
         self.addresses = listeners.addresses
         self.port = listeners.port

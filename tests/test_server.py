@@ -1100,3 +1100,14 @@ def test_a_framing_made_from_another_encodes_by_itself_whoever_listens(
         sock = clients.connect(server.addresses[0])
         sock.sendall(b"\0\0\0\3abc")
         assert _read(sock, 7) == b"\0\0\0\3cba"
+
+
+def test_a_server_that_cannot_be_made_leaves_nothing_listening(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("echokit.net.reactor.Reactor.add_ready", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        EchoServer(host, 0)

@@ -6,7 +6,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 from pydantic_core import PydanticCustomError
 
 from echokit.config.section import Section
-from echokit.net.admission import parse_network
+from echokit.net.admission import Admission, parse_network
+from echokit.net.listen import SocketOptions
 from echokit.units import Duration, Size, format_duration
 
 __all__ = ["Limits"]
@@ -102,6 +103,20 @@ class Limits(Section):
     )
     allow: _Networks = Field((), description="Only peers in these networks; none: everybody.")
     deny: _Networks = Field((), description="Nobody in these networks, though `allow` has them.")
+
+    def admission(self) -> Admission | None:
+        """Who is let in, for one server, which counts; None where that is everybody."""
+        if not (self.allow or self.deny or self.max_connections_per_peer):
+            return None
+        allow, deny = ([parse_network(text) for text in each] for each in (self.allow, self.deny))
+        return Admission(allow, deny, self.max_connections_per_peer)
+
+    @property
+    def socket_options(self) -> SocketOptions:
+        """What the system is told about the connections."""
+        return SocketOptions(
+            self.send_buffer, self.receive_buffer, self.keepalive, self.tcp_user_timeout
+        )
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:

@@ -1,13 +1,9 @@
-"""How many connections a process may have open: the limit of descriptors."""
-
-import resource
+"""How many connections a load may have open: the limit of descriptors."""
 
 from echokit.errors import ConfigError
+from echokit.net.descriptors import raise_limit, room_for_connections
 
 __all__ = ["allow_descriptors"]
-
-# What else a process has open, beside its connections.
-_SPARE = 64
 
 
 def allow_descriptors(connections: int) -> None:
@@ -16,13 +12,9 @@ def allow_descriptors(connections: int) -> None:
     Raises:
         ConfigError: That is more than the system lets it.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + _SPARE
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    raise_limit(connections)
+    if connections > (room := room_for_connections()):
         raise ConfigError(
             f"--connections: {connections} connections, of all families, are more than a process"
-            f" may have open here, {hard}: raise the limit (ulimit -n), or use more --workers"
+            f" may have open here, {room}: raise the limit (ulimit -n), or use more --workers"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

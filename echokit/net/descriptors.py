@@ -31,8 +31,8 @@ def room_for_connections() -> int:
     return max(1, soft - min(RESERVE, soft // 2))
 
 
-def raise_limit() -> None:
-    """Let this process have as many descriptors as it may; for a process that is all a server.
+def raise_limit(connections: int | None = None) -> None:
+    """Let this process, and those that it starts, have room for so many; None: all that it may.
 
     The soft limit of many systems is 1024, kept low for programs that use select(2).
     """
@@ -41,6 +41,11 @@ def raise_limit() -> None:
     except ImportError:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if connections is not None and connections <= room_for_connections():
+        return
+    wanted = hard if connections is None else connections + RESERVE
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
     # macOS has a further limit that getrlimit() does not tell.
     with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -15,8 +15,7 @@ class Drain:
     One that is owed something, or is amid a message, is waited for until `cut_all`. Any other has
     nothing in flight that could be known of: it is ended, in good order, once nothing has come,
     gone or been acknowledged by its peer for a while. So it is with every pause of a client of a
-    framing without messages, and with a message whose beginning came in one chunk with the end of
-    the one before, and of which no more has come: that one counts as cut.
+    framing without messages.
 
     Attributes:
         cut: How many were ended with something owed, or amid a message.
@@ -37,7 +36,7 @@ class Drain:
         for connection in list(self._connections):
             # A peer that reads slowly takes what the system holds, though nothing more is sent.
             moved = (connection.bytes_in, connection.bytes_out, connection.unacknowledged)
-            waits = connection.sending or connection.unfinished > 0
+            waits = connection.sending or connection.unfinished
             if not waits and self._moved.get(connection) == moved:
                 self.cut += not connection.drain()
             self._moved[connection] = moved

@@ -5,6 +5,7 @@ system has it, `selectors` elsewhere. Level-triggered: what a handler leaves unr
 again. A handler runs to its end before the next, so there are no locks.
 """
 
+import contextlib
 import heapq
 import itertools
 import select
@@ -141,15 +142,15 @@ class Reactor:
         self._orders = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
         self._stopped = False
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._waker.close)
+            undo.callback(self._wakened.close)
             self._poller = poller if poller is not None else _system_poller()
-        except BaseException:
-            self._waker.close()
-            self._wakened.close()
-            raise
-        self._waker.setblocking(False)
-        self._wakened.setblocking(False)
-        self.add(self._wakened.fileno(), READ, self._on_woken)
+            undo.callback(self._poller.close)
+            self._waker.setblocking(False)
+            self._wakened.setblocking(False)
+            self.add(self._wakened.fileno(), READ, self._on_woken)
+            undo.pop_all()
 
     @property
     def wakeup_fd(self) -> int:

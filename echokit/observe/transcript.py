@@ -11,7 +11,7 @@ from echokit.net.handler import End, Ending
 from echokit.observe.counters import Counters
 from echokit.observe.escape import escaped, printable
 from echokit.observe.observer import Observer
-from echokit.observe.rate_limit import RateLimit, overdue, with_left_out
+from echokit.observe.rate_limit import RateLimits, with_left_out
 
 __all__ = ["Diagnostics", "Transcript"]
 
@@ -24,7 +24,7 @@ class Diagnostics(Observer):
 
     def __init__(self, err: TextIO | None = None) -> None:
         self._err = err if err is not None else sys.stderr
-        self._words: dict[str, RateLimit] = {}
+        self._words = RateLimits(ENDS_A_SECOND)
 
     def warned(self, text: str) -> None:
         """Tell it."""
@@ -46,7 +46,7 @@ class Diagnostics(Observer):
 
     def tell_left_out(self, *, at_end: bool) -> None:
         """Tell how many ends were not told of, where no other has told so since."""
-        for line in overdue(self._words, at_end=at_end):
+        for line in self._words.overdue(at_end=at_end):
             self._complain(line)
 
     def counted(self, counters: Counters) -> None:
@@ -62,10 +62,9 @@ class Diagnostics(Observer):
 
     def _complain_of(self, ending: Ending, text: str) -> None:
         """Tell of an end that a peer can cause as often as it likes: so often in a second."""
-        kind = f"connections that ended as {ending.value}"
-        limit = self._words.setdefault(kind, RateLimit(ENDS_A_SECOND))
-        if limit.passes():
-            self._complain(with_left_out(text, limit.take_left_out()))
+        left_out = self._words.ask(f"connections that ended as {ending.value}")
+        if left_out is not None:
+            self._complain(with_left_out(text, left_out))
 
     def _complain(self, text: str) -> None:
         # What cannot be told is lost: a full disk or a closed pipe under stderr must not let a

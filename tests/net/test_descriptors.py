@@ -32,6 +32,30 @@ def test_the_soft_limit_is_raised_to_the_hard_one() -> None:
     assert _in_a_process(100, 1000, code).split() == ["50", "936"]
 
 
+@pytest.mark.parametrize(
+    ("connections", "room"), [(10, 50), (50, 50), (51, 58), (500, 500), (936, 936), (5000, 936)]
+)
+def test_the_soft_limit_is_raised_no_more_than_asked_for(connections: int, room: int) -> None:
+    code = f"raise_limit({connections}); print(room_for_connections())"
+    assert _in_a_process(100, 1000, code) == str(room)
+
+
+@pytest.mark.parametrize(("connections", "told"), [(936, "well"), (937, "--connections: 937")])
+def test_a_load_of_more_connections_than_there_can_be_is_refused(
+    connections: int, told: str
+) -> None:
+    code = f"""
+from echokit.errors import ConfigError
+from echokit.loadgen.descriptors import allow_descriptors
+try:
+    allow_descriptors({connections})
+    print("well")
+except ConfigError as error:
+    print(error)
+"""
+    assert _in_a_process(100, 1000, code).startswith(told)
+
+
 def test_a_process_without_a_limit_has_room_for_plenty(monkeypatch: pytest.MonkeyPatch) -> None:
     from echokit.net.descriptors import room_for_connections  # noqa: PLC0415 - where `resource` is
 

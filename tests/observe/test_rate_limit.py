@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echokit.observe.rate_limit import RateLimit, overdue, with_left_out
+from echokit.observe.rate_limit import RateLimits, with_left_out
 
 
 class _Clock:
@@ -14,30 +14,35 @@ class _Clock:
         return self.now
 
 
+def _passes(limits: RateLimits, kind: str = "lost") -> bool:
+    return limits.ask(kind) is not None
+
+
 def test_one_a_second_passes_and_the_others_are_counted() -> None:
     clock = _Clock()
-    limit = RateLimit(clock=clock)
-    assert [limit.passes() for _ in range(5)] == [True, False, False, False, False]
+    limits = RateLimits(clock=clock)
+    assert [limits.ask("lost") for _ in range(5)] == [0, None, None, None, None]
     clock.now += 0.999
-    assert not limit.passes()
+    assert limits.ask("lost") is None
     clock.now += 0.001
-    assert limit.passes()
-    assert limit.take_left_out() == 5
-    assert limit.take_left_out() == 0
+    assert limits.ask("lost") == 5
+    clock.now += 1
+    assert limits.ask("lost") == 0
 
 
 def test_the_first_passes_whenever_it_comes() -> None:
     clock = _Clock()
     clock.now = 0.0
-    assert RateLimit(clock=clock).passes()
+    assert RateLimits(clock=clock).ask("lost") == 0
 
 
-def test_several_a_second_may_pass() -> None:
+def test_several_a_second_may_pass_and_each_kind_has_its_own_second() -> None:
     clock = _Clock()
-    limit = RateLimit(3, clock)
-    assert [limit.passes() for _ in range(4)] == [True, True, True, False]
+    limits = RateLimits(3, clock)
+    assert [_passes(limits) for _ in range(4)] == [True, True, True, False]
+    assert [_passes(limits, "refused") for _ in range(4)] == [True, True, True, False]
     clock.now += 1
-    assert [limit.passes() for _ in range(4)] == [True, True, True, False]
+    assert [limits.ask("lost") for _ in range(4)] == [1, 0, 0, None]
 
 
 @given(st.integers(1, 5), st.lists(st.floats(0, 3), max_size=50))
@@ -45,15 +50,17 @@ def test_nothing_is_lost_between_what_passes_and_what_is_left_out(
     a_second: int, pauses: list[float]
 ) -> None:
     clock = _Clock()
-    limit = RateLimit(a_second, clock)
+    limits = RateLimits(a_second, clock)
     told: list[float] = []
     left_out = 0
     for pause in pauses:
         clock.now += pause
-        if limit.passes():
+        if (found := limits.ask("lost")) is not None:
             told.append(clock.now)
-            left_out += limit.take_left_out()
-    assert len(told) + left_out + limit.take_left_out() == len(pauses)
+            left_out += found
+    for line in limits.overdue(at_end=True):
+        left_out += int(line.split()[1])
+    assert len(told) + left_out == len(pauses)
     # Two windows can meet in any second, and no more.
     assert all(sum(at <= other < at + 1 for other in told) <= 2 * a_second for at in told)
 
@@ -67,17 +74,17 @@ def test_what_was_left_out_is_told(left_out: int, text: str) -> None:
 
 def test_what_was_left_out_is_told_by_itself_when_its_second_is_over_and_once() -> None:
     clock = _Clock()
-    limits = {"lost": RateLimit(2, clock), "quiet": RateLimit(2, clock)}
-    assert [limits["lost"].passes() for _ in range(5)].count(False) == 3
-    assert limits["quiet"].passes()
+    limits = RateLimits(2, clock)
+    assert [_passes(limits) for _ in range(5)].count(False) == 3
+    assert _passes(limits, "quiet")
     clock.now += 0.999
-    assert list(overdue(limits, at_end=False)) == []
+    assert list(limits.overdue(at_end=False)) == []
     clock.now += 0.001
-    assert list(overdue(limits, at_end=False)) == ["lost: 3 more left out"]
-    assert list(overdue(limits, at_end=True)) == []
+    assert list(limits.overdue(at_end=False)) == ["lost: 3 more left out"]
+    assert list(limits.overdue(at_end=True)) == []
 
 
 def test_at_the_end_nothing_waits_for_its_second_to_be_over() -> None:
-    limits = {"lost": RateLimit(clock=_Clock())}
-    assert [limits["lost"].passes() for _ in range(2)] == [True, False]
-    assert list(overdue(limits, at_end=True)) == ["lost: 1 more left out"]
+    limits = RateLimits(clock=_Clock())
+    assert [_passes(limits) for _ in range(2)] == [True, False]
+    assert list(limits.overdue(at_end=True)) == ["lost: 1 more left out"]
