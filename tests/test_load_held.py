@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /
 IDLE = 10_000
 ACTIVE = 1000
 CONNECTS = 200_000
-# What may differ in memory between two looks at a server in which nothing has changed.
+# What may differ in memory between two looks at a server in which nothing has changed: over seven
+# rounds of 11,000 connections the allocator kept up to 1.6 MiB more, and then no more.
 SLACK = 2 << 20
 
 
