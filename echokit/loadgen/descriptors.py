@@ -16,5 +16,5 @@ def allow_descriptors(connections: int) -> None:
     if connections > (room := room_for_connections()):
         raise ConfigError(
             f"--connections: {connections} connections, of all families, are more than a process"
-            f" may have open here, {room}: raise the limit (ulimit -n), or use more --workers"
+            f" has room for here, {room}: raise the limit (ulimit -n), or use more --workers"
         )

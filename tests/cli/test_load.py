@@ -480,4 +480,6 @@ def test_more_connections_than_a_process_may_have_are_told() -> None:
     done = start("load", "-c", "1000", command=limited)
     assert done.code == 2
     told = done.err.decode().splitlines()[-1]
-    assert re.fullmatch(r"echokit: --connections: \d+ connections, .* here, 200: raise .*", told)
+    assert re.fullmatch(
+        r"echokit: --connections: \d+ connections, .* room for here, 136: raise .*", told
+    )
