@@ -538,9 +538,9 @@ FAULTY = {
     _LosesAMessage: "other bytes came back|and then no more|it ended after",
     _SendsTwice: "bytes came back where|other bytes came back",
     _Crosses: "other bytes came back|bytes came back where|and then no more|it ended after",
-    _ResetsAtEof: "it ended after|Connection reset|Broken pipe",
+    _ResetsAtEof: "it ended after|Connection reset|Broken pipe|not connected",
     _IgnoresEof: "and then no more",
-    _ClosesOthers: "the server ended it|it ended after|Connection reset|Broken pipe",
+    _ClosesOthers: "the server ended it|it ended after|Connection reset|Broken pipe|not connected",
     _Leaks: "the server holds descriptors",
     _ForgetsToTell: "connections have ended",
 }
