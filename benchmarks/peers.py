@@ -34,7 +34,7 @@ OURS = "echokit"
 RAW = "raw"
 LENGTH_PREFIXED = "length-prefixed"
 # What echokit is told to ask of one read: as in configs/throughput.toml.
-CHUNK = "64k"
+CHUNK = "256k"
 # Descriptors that a server needs beside those of its connections.
 _SPARE = 100
 # How long a server may take to listen, and to end, in seconds.

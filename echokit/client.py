@@ -19,9 +19,9 @@ from echokit.framing.raw import Raw
 from echokit.net.connection import Connection
 from echokit.net.dial import Dialed, dial
 from echokit.net.handler import End, Ending
+from echokit.net.opening import open_connection
 from echokit.net.reactor import READ, Reactor, Timer
 from echokit.net.segment import Segmentation
-from echokit.net.segmented import open_connection
 from echokit.observe.observer import Observer
 
 __all__ = ["WINDOW", "EchoClient"]

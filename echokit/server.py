@@ -19,9 +19,10 @@ from echokit.net.descriptors import room_for_connections
 from echokit.net.drain import Drain
 from echokit.net.handler import End, Ending
 from echokit.net.listen import Listeners, bind_listeners
+from echokit.net.opening import open_connection
 from echokit.net.reactor import Reactor
 from echokit.net.segment import Segmentation
-from echokit.net.segmented import open_connection
+from echokit.net.straight import BULK, Pipe
 from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
 from echokit.observe.rate_limit import RateLimits, with_left_out
@@ -120,6 +121,11 @@ class EchoServer:
         self.port = listeners.port
         with contextlib.ExitStack() as undo:
             undo.callback(listeners.close)
+            # What goes straight back may be much at once.
+            straight = self._echo and self._framing.transparent and chunk_size >= BULK
+            self._pipe = Pipe.made() if straight else None
+            if self._pipe is not None:
+                undo.callback(self._pipe.close)
             self.reactor = Reactor()
             undo.callback(self.reactor.close)
             self._acceptor = Acceptor(
@@ -195,6 +201,8 @@ class EchoServer:
         self._acceptor.close()
         for connection in list(self._connections):
             connection.close(Ending.CUT)
+        if self._pipe is not None:
+            self._pipe.close()
         self.reactor.close()
 
     def __enter__(self) -> Self:
@@ -245,6 +253,7 @@ class EchoServer:
                 self._chunk_size,
                 self,
                 echo=self._echo,
+                pipe=self._pipe,
                 segmentation=self._segmentation,
                 number=self._counted.accepted + 1,
             )

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EXAMPLES", "serve"]
 
+_MUCH = 1 << 20
+
 EXAMPLES = """Examples:
 
 echokit serve --config configs/classic.yaml
@@ -121,6 +123,9 @@ def serve(
         # What stands now stays to the end: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        # And room for much at once stays with the process: until glibc has seen such a block freed,
+        # it gives each back to the system, and every use of the next begins with page faults.
+        bytes(_MUCH)
         try:
             cut = server.serve()
         finally:

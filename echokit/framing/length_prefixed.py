@@ -101,6 +101,8 @@ class LengthPrefixedDecoder:
             frame = self._finish_body()
             return None if frame is None else (frame, 1)
         data, begin = self._data, self._position
+        if not data:
+            return None
         unpack, header, limit = self._header.unpack_from, self._header.size, self._limit
         end, last, count = begin, len(data) - header, 0
         while end <= last:
@@ -111,7 +113,12 @@ class LengthPrefixedDecoder:
             end = following
             count += 1
         if count:
-            self._position = end
+            if end == len(data):
+                self._data = b""
+                self._position = 0
+            else:
+                self._position = end
+            # All of a chunk is the chunk itself: Python copies nothing.
             return data[begin:end], count
         following = self._end_of_message()
         if following is not None:

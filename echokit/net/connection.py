@@ -16,21 +16,18 @@ peer has finished sends FIN, reads and drops for a bounded while, and closes the
 """
 
 import socket
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from echokit.framing.base import Decoder, FrameDecoder, Framing
 from echokit.net.address import Address
 from echokit.net.handler import End, Ending, Handler
-from echokit.net.reactor import READ, WRITE, Reactor
+from echokit.net.reactor import READ, Reactor
 from echokit.net.stream import State, Stream
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Connection"]
+__all__ = ["SMALL", "Connection"]
 
 # Up to here, with its header, Python has memory for a bytes object at hand (pymalloc: 512 bytes).
-_SMALL = 448
+SMALL = 448
 # Looked up once, as in `stream`.
 _OPEN = State.OPEN
 
@@ -50,7 +47,7 @@ class Connection(Stream):
             lets that be done without a look at each message.
     """
 
-    __slots__ = ("_ask", "_decoder", "_echo", "_frames", "_framing", "_handler", "_whole_in")
+    __slots__ = ("_ask", "_decoder", "_frames", "_framing", "_handler", "_whole_in")
 
     def __init__(
         self,
@@ -67,14 +64,13 @@ class Connection(Stream):
         self._framing = framing
         # A chunk of a transparent framing is a message: there is nothing to decode or encode.
         self._decoder = None if framing.transparent else framing.decoder()
-        self._echo = echo
         # Whole messages as they stand on the wire are all that an echo needs.
-        self._frames: Callable[[], tuple[bytes, int] | None] | None = None
+        self._frames: FrameDecoder | None = None
         if echo and framing.verbatim:
-            self._frames = cast("FrameDecoder", self._decoder).next_frames
+            self._frames = cast("FrameDecoder", self._decoder)
         # Where nobody is told how the stream was cut, small messages are asked for in small: room
         # for a large one costs more to have and give back than they do.
-        self._ask = min(chunk_size, _SMALL) if echo else chunk_size
+        self._ask = min(chunk_size, SMALL) if echo else chunk_size
         # How much had come with the last chunk that brought a message to its end.
         self._whole_in = 0
         self._handler = handler
@@ -99,13 +95,10 @@ class Connection(Stream):
 
     # Reading.
 
-    def on_ready(self, events: int) -> None:  # noqa: C901 - a call more would cost every message
+    def on_ready(self, events: int) -> None:
         """The reactor's call: the socket is ready for some of `events`."""
-        if events != READ:
-            if events & WRITE:
-                self._on_writable()
-            if not (events & ~WRITE and self._interest & READ):
-                return
+        if events != READ and not self._also_readable(events):
+            return
         try:
             data = self._sock.recv(self._ask)
         except BlockingIOError:
@@ -120,16 +113,36 @@ class Connection(Stream):
         else:
             size = len(data)
             self.bytes_in += size
-            if self._decoder is not None:
+            if self._frames is not None:
+                self._echo_frames(self._frames, data)
+            elif self._decoder is not None:
                 self._decode(data)
-            elif self._echo:
-                self.messages += 1
-                self._transmit(data)
             else:
                 self.messages += 1
                 self._handler.message_received(self, data)
             if size == self._ask < self._chunk_size:
                 self._ask = self._chunk_size
+
+    def _echo_frames(self, frames: FrameDecoder, data: bytes | None) -> None:
+        """Send back what is whole, while the peer keeps up."""
+        before = self.messages
+        try:
+            if data is not None:
+                frames.receive_data(data)
+            while self._unsent is None and self._state is _OPEN:
+                found = frames.next_frames()
+                if found is None:
+                    break
+                wire, count = found
+                self.messages += count
+                self._transmit(wire)
+                if wire is data:
+                    # It was whole messages to its end, as most are.
+                    break
+        except Exception as error:  # noqa: BLE001 - as in _take_messages
+            self.fail(error)
+        if self.messages != before:
+            self._whole_in = self.bytes_in
 
     def _decode(self, data: bytes | None) -> None:
         """Feed the decoder, and take messages while the peer keeps up with what they cause."""
@@ -152,13 +165,6 @@ class Connection(Stream):
                 if data is not None:
                     decoder.receive_data(data)
                     data = None
-                if self._frames is not None:
-                    if (found := self._frames()) is None:
-                        break
-                    frames, count = found
-                    self.messages += count
-                    self._gather(frames)
-                    continue
                 message = decoder.next_message()
                 if message is not None and type(message) is not bytes:
                     kind = type(decoder).__name__
@@ -189,7 +195,10 @@ class Connection(Stream):
 
     def _resume(self) -> None:
         """Messages that had to wait in the decoder go on from here."""
-        self._decode(None)
+        if self._frames is not None:
+            self._echo_frames(self._frames, None)
+        else:
+            self._decode(None)
         if not self.sending and self._state is _OPEN:
             self._handler.all_sent(self)
 

@@ -9,37 +9,12 @@ from echokit.net.address import Address
 from echokit.net.connection import Connection
 from echokit.net.handler import Ending, Handler
 from echokit.net.reactor import WRITE, Reactor, Timer
-from echokit.net.segment import JOINED, Segmentation, Segments
+from echokit.net.segment import Segments
 
-__all__ = ["open_connection"]
+__all__ = ["Cut", "Joined"]
 
 # How much is gathered at most where what is sent is to be joined.
 JOIN_BYTES = 1 << 20
-
-
-def open_connection(
-    reactor: Reactor,
-    sock: socket.socket,
-    peer: Address,
-    framing: Framing,
-    chunk_size: int,
-    handler: Handler,
-    *,
-    full_duplex: bool = False,
-    echo: bool = False,
-    segmentation: Segmentation | None = None,
-    number: int = 0,
-) -> Connection:
-    """A connection that sends as `segmentation` has it; `number` tells it from others."""
-    if segmentation is None:
-        return Connection(
-            reactor, sock, peer, framing, chunk_size, handler, full_duplex=full_duplex, echo=echo
-        )
-    kind = _Joined if segmentation.how == JOINED else _Cut
-    segments = Segments(segmentation, number)
-    return kind(
-        reactor, sock, peer, framing, chunk_size, handler, segments, full_duplex=full_duplex
-    )
 
 
 class _Paced(Connection):
@@ -92,7 +67,7 @@ class _Paced(Connection):
         super()._close(ending, error)
 
 
-class _Cut(_Paced):
+class Cut(_Paced):
     """Sends piece by piece, each in a turn of its own."""
 
     __slots__ = ()
@@ -109,7 +84,7 @@ class _Cut(_Paced):
         return sent
 
 
-class _Joined(_Paced):
+class Joined(_Paced):
     """Gathers what there is to send for a while, and sends it in one piece."""
 
     __slots__ = ()

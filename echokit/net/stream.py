@@ -211,8 +211,19 @@ class Stream:
             return
         self.bytes_out += sent
         if sent < len(data):
-            self._unsent = memoryview(data)[sent:]
+            self._keep(memoryview(data)[sent:])
+
+    def _keep(self, rest: bytes | memoryview) -> None:
+        """Let what the socket did not take wait until it does."""
+        if self._state is not _CLOSED:
+            self._unsent = memoryview(rest)
             self._watch()
+
+    def _also_readable(self, events: int) -> bool:
+        """Do what `events` other than READ alone ask for; whether there is something to read."""
+        if events & WRITE:
+            self._on_writable()
+        return bool(events & ~WRITE and self._interest & READ)
 
     def _on_writable(self) -> None:
         if self._unsent is None:

@@ -5,7 +5,6 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,10 +15,9 @@ from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
 from echokit.net import stream as streams
-from echokit.net.address import Address
 from echokit.net.connection import Connection
 from echokit.net.handler import End, Ending
-from echokit.net.reactor import Reactor
+from tests.net.stage import Stage, noise
 
 FRAMINGS: list[Framing] = [Raw(), LengthPrefixed(), Delimited()]
 CHUNK_SIZES = [1, 7, 16, 65536]
@@ -30,148 +28,6 @@ every_framing = pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing:
 every_chunk_size = pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
 
 
-class _Echo:
-    """Echoes what comes, finishes when the peer does, and notes what it is told."""
-
-    def __init__(self) -> None:
-        self.messages: list[bytes] = []
-        self.sent_all = 0
-        self.eofs = 0
-        self.ends: list[End] = []
-        self.on_message: Callable[[Connection, bytes], None] = Connection.send
-        self.on_eof: Callable[[Connection], None] = Connection.finish
-
-    def message_received(self, connection: Connection, message: bytes) -> None:
-        self.messages.append(message)
-        self.on_message(connection, message)
-
-    def all_sent(self, connection: Connection) -> None:
-        assert not connection.sending
-        self.sent_all += 1
-
-    def eof_received(self, connection: Connection) -> None:
-        self.eofs += 1
-        self.on_eof(connection)
-
-    def connection_ended(self, connection: Connection, end: End) -> None:
-        assert connection.closed
-        self.ends.append(end)
-
-
-class _Counting(socket.socket):
-    """A socket that counts how often something is sent, and notes how much each read asks for."""
-
-    sends = 0
-    reads: set[int]
-
-    def send(self, *data: Any) -> int:
-        self.sends += 1
-        return super().send(*data)
-
-    def recv(self, size: int, *flags: int) -> bytes:
-        self.reads.add(size)
-        return super().recv(size, *flags)
-
-
-class _Stage:
-    """A connection in a reactor that runs only when it is told to, and its peer."""
-
-    def __init__(self, family: socket.AddressFamily, host: str) -> None:
-        self.reactor = Reactor()
-        self.handler = _Echo()
-        with socket.socket(family) as listener:
-            listener.bind((host, 0))
-            listener.listen()
-            self.peer = socket.socket(family)
-            # Held small, so that little makes the other side wait.
-            self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
-            self.peer.connect(listener.getsockname())
-            accepted, sockaddr = listener.accept()
-        self.peer.setblocking(False)
-        accepted.setblocking(False)
-        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 10)
-        self.sock = _Counting(fileno=accepted.detach())
-        self.sock.reads = set()
-        self._address = Address(family, sockaddr)
-        self._connection: Connection | None = None
-
-    def connection(
-        self, framing: Framing | None = None, chunk_size: int = 65536, **options: Any
-    ) -> Connection:
-        self._connection = Connection(
-            self.reactor,
-            self.sock,
-            self._address,
-            framing or Raw(),
-            chunk_size,
-            self.handler,
-            **options,
-        )
-        return self._connection
-
-    def turn(self, rounds: int = 4, wait: float = 0.0) -> None:
-        """Let the reactor handle what is ready, or is within `wait`, and no more."""
-        for _ in range(rounds):
-            self.reactor.call_later(wait, self.reactor.stop)
-            self.reactor.run()
-
-    def read_to_end(self) -> bytes:
-        """All that the peer gets, up to the FIN."""
-        got = bytearray()
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            try:
-                data = self.peer.recv(65536)
-            except BlockingIOError:
-                self.turn(1, wait=0.001)
-                continue
-            if not data:
-                return bytes(got)
-            got += data
-        pytest.fail(f"no end after {len(got)} bytes")
-
-    def read_available(self) -> bytes:
-        """What the peer has got so far."""
-        got = bytearray()
-        with contextlib.suppress(BlockingIOError):
-            while data := self.peer.recv(65536):
-                got += data
-        return bytes(got)
-
-    def reset(self) -> None:
-        """Let the peer end with a RST."""
-        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.peer.close()
-
-    @property
-    def end(self) -> End:
-        """How it ended: told once."""
-        self.turn()
-        [end] = self.handler.ends
-        return end
-
-    def close(self) -> None:
-        if self._connection is not None and not self._connection.closed:
-            self._connection.close()
-        self.sock.close()
-        self.peer.close()
-        self.reactor.close()
-
-
-@pytest.fixture
-def stage(family: socket.AddressFamily, host: str) -> Iterator[_Stage]:
-    """A connected pair of sockets of each family."""
-    made = _Stage(family, host)
-    yield made
-    made.close()
-
-
-def _noise(size: int) -> bytes:
-    """`size` bytes of which no two places look alike, and none is a newline."""
-    block = bytes(number for number in range(256) if number != 10)
-    return (block * (size // len(block) + 1))[:size]
-
-
 # The way of a message.
 
 
@@ -179,9 +35,9 @@ def _noise(size: int) -> bytes:
 @every_chunk_size
 @pytest.mark.parametrize("piece", [1, 5, 4096])
 def test_messages_come_whole_and_go_back_however_the_wire_is_cut(
-    stage: _Stage, framing: Framing, chunk_size: int, piece: int
+    stage: Stage, framing: Framing, chunk_size: int, piece: int
 ) -> None:
-    messages = [b"hello", b"\0\xff\x1b", _noise(300), b"x"]
+    messages = [b"hello", b"\0\xff\x1b", noise(300), b"x"]
     wire = b"".join(map(framing.encode, messages))
     stage.connection(framing, chunk_size)
     for at in range(0, len(wire), piece):
@@ -198,9 +54,9 @@ def test_messages_come_whole_and_go_back_however_the_wire_is_cut(
 
 
 @every_chunk_size
-def test_no_read_asks_for_more_than_the_chunk_size(stage: _Stage, chunk_size: int) -> None:
+def test_no_read_asks_for_more_than_the_chunk_size(stage: Stage, chunk_size: int) -> None:
     stage.connection(LengthPrefixed(), chunk_size)
-    wire = LengthPrefixed().encode(_noise(100))
+    wire = LengthPrefixed().encode(noise(100))
     stage.peer.send(wire)
     stage.peer.shutdown(socket.SHUT_WR)
     assert stage.read_to_end() == wire
@@ -208,7 +64,7 @@ def test_no_read_asks_for_more_than_the_chunk_size(stage: _Stage, chunk_size: in
 
 
 @pytest.mark.parametrize("framing", [LengthPrefixed(), Delimited()], ids=lambda f: f.type)
-def test_empty_messages_are_messages(stage: _Stage, framing: Framing) -> None:
+def test_empty_messages_are_messages(stage: Stage, framing: Framing) -> None:
     wire = framing.encode(b"") * 3
     stage.connection(framing)
     stage.peer.send(wire)
@@ -218,7 +74,7 @@ def test_empty_messages_are_messages(stage: _Stage, framing: Framing) -> None:
 
 
 @pytest.mark.parametrize("framing", [LengthPrefixed(), Delimited()], ids=lambda f: f.type)
-def test_what_one_chunk_brings_leaves_in_one_piece(stage: _Stage, framing: Framing) -> None:
+def test_what_one_chunk_brings_leaves_in_one_piece(stage: Stage, framing: Framing) -> None:
     wire = framing.encode(b"12345678") * 500
     stage.connection(framing)
     stage.peer.send(wire)
@@ -228,7 +84,7 @@ def test_what_one_chunk_brings_leaves_in_one_piece(stage: _Stage, framing: Frami
     assert len(stage.handler.messages) == 500
 
 
-def test_a_raw_chunk_costs_one_read_and_one_send(stage: _Stage) -> None:
+def test_a_raw_chunk_costs_one_read_and_one_send(stage: Stage) -> None:
     stage.connection()
     stage.peer.send(b"x" * 100)
     stage.turn()
@@ -241,9 +97,9 @@ def test_a_raw_chunk_costs_one_read_and_one_send(stage: _Stage) -> None:
 
 @every_framing
 def test_what_the_socket_does_not_take_waits_and_arrives_whole(
-    stage: _Stage, framing: Framing
+    stage: Stage, framing: Framing
 ) -> None:
-    message = _noise(BULK)
+    message = noise(BULK)
     connection = stage.connection(framing)
     connection.send(message)
     assert connection.sending
@@ -257,9 +113,9 @@ def test_what_the_socket_does_not_take_waits_and_arrives_whole(
 
 @every_framing
 def test_what_is_sent_while_something_waits_follows_it_in_order(
-    stage: _Stage, framing: Framing
+    stage: Stage, framing: Framing
 ) -> None:
-    messages = [_noise(BULK), b"second", _noise(70_000), b"fourth"]
+    messages = [noise(BULK), b"second", noise(70_000), b"fourth"]
     connection = stage.connection(framing)
     for message in messages:
         connection.send(message)
@@ -267,16 +123,16 @@ def test_what_is_sent_while_something_waits_follows_it_in_order(
     assert stage.read_to_end() == b"".join(map(framing.encode, messages))
 
 
-def test_that_all_has_gone_is_told_once_it_has(stage: _Stage) -> None:
+def test_that_all_has_gone_is_told_once_it_has(stage: Stage) -> None:
     connection = stage.connection()
-    connection.send(_noise(BULK))
+    connection.send(noise(BULK))
     stage.turn()
     assert stage.handler.sent_all == 0
     got = b""
     while len(got) < BULK:
         got += stage.read_available()
         stage.turn(1)
-    assert got == _noise(BULK)
+    assert got == noise(BULK)
     assert stage.handler.sent_all == 1
     connection.send(b"this fits at once, and nothing had to wait")
     stage.turn()
@@ -284,42 +140,42 @@ def test_that_all_has_gone_is_told_once_it_has(stage: _Stage) -> None:
 
 
 @every_framing
-def test_a_peer_that_does_not_read_is_not_read_from(stage: _Stage, framing: Framing) -> None:
+def test_a_peer_that_does_not_read_is_not_read_from(stage: Stage, framing: Framing) -> None:
     connection = stage.connection(framing)
-    connection.send(_noise(BULK))
+    connection.send(noise(BULK))
     wire = framing.encode(b"later")
     stage.peer.send(wire)
     stage.turn(20)
     assert stage.handler.messages == []
     assert connection.bytes_in == 0
     stage.peer.shutdown(socket.SHUT_WR)
-    assert stage.read_to_end() == framing.encode(_noise(BULK)) + wire
+    assert stage.read_to_end() == framing.encode(noise(BULK)) + wire
     assert stage.handler.messages == [b"later"]
 
 
 @pytest.mark.parametrize("framing", [LengthPrefixed(), Delimited()], ids=lambda f: f.type)
 def test_messages_of_one_chunk_wait_in_the_decoder_while_their_answers_do_not_fit(
-    stage: _Stage, framing: Framing
+    stage: Stage, framing: Framing
 ) -> None:
     # Each small message causes a large answer: memory must not hold one for each.
-    stage.handler.on_message = lambda connection, _message: connection.send(_noise(BULK))
+    stage.handler.on_message = lambda connection, _message: connection.send(noise(BULK))
     stage.connection(framing)
     stage.peer.send(framing.encode(b"?") * 4)
     stage.turn(20)
     assert len(stage.handler.messages) == 1
     stage.peer.shutdown(socket.SHUT_WR)
-    assert stage.read_to_end() == framing.encode(_noise(BULK)) * 4
+    assert stage.read_to_end() == framing.encode(noise(BULK)) * 4
     assert stage.handler.messages == [b"?"] * 4
     assert stage.end.ending is Ending.CLEAN
 
 
 @every_framing
 def test_a_full_duplex_connection_reads_on_while_something_waits(
-    stage: _Stage, framing: Framing
+    stage: Stage, framing: Framing
 ) -> None:
     stage.handler.on_message = lambda *_told: None
     connection = stage.connection(framing, full_duplex=True)
-    connection.send(_noise(BULK))
+    connection.send(noise(BULK))
     for _ in range(3):
         stage.peer.send(framing.encode(b"meanwhile"))
         stage.turn()
@@ -331,8 +187,8 @@ def test_a_full_duplex_connection_reads_on_while_something_waits(
 
 
 @every_framing
-def test_what_is_owed_at_the_peers_end_is_sent_before_ours(stage: _Stage, framing: Framing) -> None:
-    message = _noise(BULK)
+def test_what_is_owed_at_the_peers_end_is_sent_before_ours(stage: Stage, framing: Framing) -> None:
+    message = noise(BULK)
     wire = framing.encode(message)
     stage.connection(framing)
     sent = 0
@@ -351,7 +207,7 @@ def test_what_is_owed_at_the_peers_end_is_sent_before_ours(stage: _Stage, framin
     assert stage.handler.eofs == 1
 
 
-def test_a_half_closed_peer_that_stays_is_let_go_at_once(stage: _Stage) -> None:
+def test_a_half_closed_peer_that_stays_is_let_go_at_once(stage: Stage) -> None:
     connection = stage.connection()
     stage.peer.send(b"bye")
     stage.peer.shutdown(socket.SHUT_WR)
@@ -368,7 +224,7 @@ def test_a_half_closed_peer_that_stays_is_let_go_at_once(stage: _Stage) -> None:
 )
 @pytest.mark.parametrize("cut", range(10))
 def test_a_stream_that_ends_inside_a_message_is_truncated_and_tells_where(
-    stage: _Stage, framing: Framing, wire: bytes, header: int, cut: int
+    stage: Stage, framing: Framing, wire: bytes, header: int, cut: int
 ) -> None:
     stage.connection(framing)
     stage.peer.send(wire + wire[:cut])
@@ -390,7 +246,7 @@ def test_a_stream_that_ends_inside_a_message_is_truncated_and_tells_where(
 
 
 @every_framing
-def test_a_reset_is_told_with_its_error_and_counts(stage: _Stage, framing: Framing) -> None:
+def test_a_reset_is_told_with_its_error_and_counts(stage: Stage, framing: Framing) -> None:
     stage.connection(framing)
     wire = framing.encode(b"before")
     stage.peer.send(wire)
@@ -402,9 +258,9 @@ def test_a_reset_is_told_with_its_error_and_counts(stage: _Stage, framing: Frami
     assert (end.bytes_in, end.bytes_out, end.messages) == (len(wire), len(wire), 1)
 
 
-def test_a_reset_while_something_waits_is_told(stage: _Stage) -> None:
+def test_a_reset_while_something_waits_is_told(stage: Stage) -> None:
     connection = stage.connection()
-    connection.send(_noise(BULK))
+    connection.send(noise(BULK))
     stage.turn()
     stage.reset()
     end = stage.end
@@ -414,10 +270,10 @@ def test_a_reset_while_something_waits_is_told(stage: _Stage) -> None:
 
 
 def test_a_reset_of_a_half_closed_peer_that_was_still_owed_something_is_no_clean_end(
-    stage: _Stage,
+    stage: Stage,
 ) -> None:
     def last_words(connection: Connection) -> None:
-        connection.send(_noise(BULK))
+        connection.send(noise(BULK))
         connection.finish()
 
     stage.handler.on_eof = last_words
@@ -432,7 +288,7 @@ def test_a_reset_of_a_half_closed_peer_that_was_still_owed_something_is_no_clean
     assert isinstance(end.error, OSError)
 
 
-def test_urgent_data_does_no_harm(stage: _Stage) -> None:
+def test_urgent_data_does_no_harm(stage: Stage) -> None:
     stage.connection(LengthPrefixed())
     wire = LengthPrefixed().encode(b"plain")
     stage.peer.send(wire)
@@ -447,7 +303,7 @@ def test_urgent_data_does_no_harm(stage: _Stage) -> None:
 # Our own end.
 
 
-def test_finishing_sends_a_fin_and_waits_for_the_peers(stage: _Stage) -> None:
+def test_finishing_sends_a_fin_and_waits_for_the_peers(stage: Stage) -> None:
     connection = stage.connection()
     connection.finish(Ending.DRAINED)
     assert stage.read_to_end() == b""
@@ -461,7 +317,7 @@ def test_finishing_sends_a_fin_and_waits_for_the_peers(stage: _Stage) -> None:
     assert stage.end.ending is Ending.DRAINED
 
 
-def test_finishing_twice_is_finishing_once(stage: _Stage) -> None:
+def test_finishing_twice_is_finishing_once(stage: Stage) -> None:
     connection = stage.connection()
     connection.finish(Ending.DRAINED)
     connection.finish(Ending.CLEAN)
@@ -470,17 +326,17 @@ def test_finishing_twice_is_finishing_once(stage: _Stage) -> None:
     assert stage.end == End(Ending.DRAINED, None, 0, 0, 0)
 
 
-def test_unread_input_does_not_destroy_what_was_sent_before(stage: _Stage) -> None:
+def test_unread_input_does_not_destroy_what_was_sent_before(stage: Stage) -> None:
     connection = stage.connection(LengthPrefixed(max_message=BULK))
-    connection.send(_noise(BULK))
+    connection.send(noise(BULK))
     # Part of what the peer says will never be taken: it must not turn the end into a RST.
     stage.peer.send(b"\xff" * 20_000)
     connection.finish()
-    assert stage.read_to_end() == LengthPrefixed(max_message=BULK).encode(_noise(BULK))
+    assert stage.read_to_end() == LengthPrefixed(max_message=BULK).encode(noise(BULK))
 
 
 def test_a_peer_that_never_ends_is_left_after_a_while(
-    stage: _Stage, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streams, "LINGER_SECONDS", 0.1)
     connection = stage.connection()
@@ -492,7 +348,7 @@ def test_a_peer_that_never_ends_is_left_after_a_while(
     assert stage.end.ending is Ending.CLEAN
 
 
-def test_a_peer_that_sends_on_and_on_is_left_after_so_many_bytes(stage: _Stage) -> None:
+def test_a_peer_that_sends_on_and_on_is_left_after_so_many_bytes(stage: Stage) -> None:
     connection = stage.connection(chunk_size=4096)
     connection.finish()
     sent = 0
@@ -504,7 +360,7 @@ def test_a_peer_that_sends_on_and_on_is_left_after_so_many_bytes(stage: _Stage) 
     assert sent > streams.LINGER_BYTES
 
 
-def test_a_bad_frame_ends_it_after_what_was_owed_before(stage: _Stage) -> None:
+def test_a_bad_frame_ends_it_after_what_was_owed_before(stage: Stage) -> None:
     framing = LengthPrefixed(max_message=100)
     stage.connection(framing)
     good = framing.encode(b"good")
@@ -518,17 +374,17 @@ def test_a_bad_frame_ends_it_after_what_was_owed_before(stage: _Stage) -> None:
     assert end.messages == 3
 
 
-def test_a_bad_frame_behind_answers_that_wait_does_not_lose_them(stage: _Stage) -> None:
+def test_a_bad_frame_behind_answers_that_wait_does_not_lose_them(stage: Stage) -> None:
     framing = LengthPrefixed(max_message=BULK)
-    stage.handler.on_message = lambda connection, _message: connection.send(_noise(BULK))
+    stage.handler.on_message = lambda connection, _message: connection.send(noise(BULK))
     stage.connection(framing)
     stage.peer.send(framing.encode(b"?") * 2 + b"\xff\xff\xff\xff")
-    assert stage.read_to_end() == framing.encode(_noise(BULK)) * 2
+    assert stage.read_to_end() == framing.encode(noise(BULK)) * 2
     stage.peer.close()
     assert stage.end.ending is Ending.TOO_LARGE
 
 
-def test_a_full_duplex_connection_ends_at_once_at_a_bad_frame(stage: _Stage) -> None:
+def test_a_full_duplex_connection_ends_at_once_at_a_bad_frame(stage: Stage) -> None:
     connection = stage.connection(LengthPrefixed(max_message=100), full_duplex=True)
     stage.peer.send(b"\0\0\1\0")
     stage.turn()
@@ -558,7 +414,7 @@ class _Telling(Framing):
 
 @pytest.mark.parametrize("pending", [None, len, 7, [], b"x"], ids=repr)
 def test_a_decoder_that_does_not_tell_is_amid_a_message_from_the_next_chunk_on(
-    stage: _Stage, pending: object
+    stage: Stage, pending: object
 ) -> None:
     connection = stage.connection(_Telling(pending=pending))
     assert not connection.unfinished
@@ -568,7 +424,7 @@ def test_a_decoder_that_does_not_tell_is_amid_a_message_from_the_next_chunk_on(
         assert connection.unfinished is unfinished, chunk
 
 
-def test_a_decoder_that_tells_is_believed(stage: _Stage) -> None:
+def test_a_decoder_that_tells_is_believed(stage: Stage) -> None:
     connection = stage.connection(_Telling(pending=True))
     stage.peer.send(b"whole\n")
     stage.turn(1)
@@ -576,7 +432,7 @@ def test_a_decoder_that_tells_is_believed(stage: _Stage) -> None:
     assert connection.unfinished
 
 
-def test_a_decoder_that_fails_to_tell_ends_its_own_connection(stage: _Stage) -> None:
+def test_a_decoder_that_fails_to_tell_ends_its_own_connection(stage: Stage) -> None:
     bug = RuntimeError("bug in pending")
     connection = stage.connection(_Telling(pending=bug))
     assert not connection.unfinished
@@ -623,7 +479,7 @@ class _FailingDecoder:
 
 @pytest.mark.parametrize("where", ["receive_data", "next_message", "receive_eof"])
 def test_a_bug_in_a_decoder_is_the_connections_end_and_keeps_its_error(
-    stage: _Stage, where: str
+    stage: Stage, where: str
 ) -> None:
     stage.connection(_Failing(where=where))
     stage.peer.send(b"before\n")
@@ -640,9 +496,9 @@ def test_a_bug_in_a_decoder_is_the_connections_end_and_keeps_its_error(
     assert str(end.error) == f"bug in {where}"
 
 
-def test_closing_loses_what_waits_and_is_told_once(stage: _Stage) -> None:
+def test_closing_loses_what_waits_and_is_told_once(stage: Stage) -> None:
     connection = stage.connection()
-    connection.send(_noise(BULK))
+    connection.send(noise(BULK))
     connection.close(Ending.CUT)
     connection.close()
     connection.finish()
@@ -652,7 +508,7 @@ def test_closing_loses_what_waits_and_is_told_once(stage: _Stage) -> None:
 
 
 @every_framing
-def test_sending_on_a_closed_connection_does_nothing(stage: _Stage, framing: Framing) -> None:
+def test_sending_on_a_closed_connection_does_nothing(stage: Stage, framing: Framing) -> None:
     connection = stage.connection(framing)
     connection.close()
     connection.send(b"too late")
@@ -660,7 +516,7 @@ def test_sending_on_a_closed_connection_does_nothing(stage: _Stage, framing: Fra
     assert not connection.sending
 
 
-def test_a_handler_that_closes_amid_a_chunk_gets_no_more_of_it(stage: _Stage) -> None:
+def test_a_handler_that_closes_amid_a_chunk_gets_no_more_of_it(stage: Stage) -> None:
     stage.handler.on_message = lambda connection, _message: connection.close()
     stage.connection(LengthPrefixed())
     stage.peer.send(LengthPrefixed().encode(b"one") + LengthPrefixed().encode(b"two"))
@@ -669,7 +525,7 @@ def test_a_handler_that_closes_amid_a_chunk_gets_no_more_of_it(stage: _Stage) ->
     assert stage.end.ending is Ending.CLEAN
 
 
-def test_half_closing_leaves_the_other_half_open(stage: _Stage) -> None:
+def test_half_closing_leaves_the_other_half_open(stage: Stage) -> None:
     stage.handler.on_message = lambda *_told: None
     connection = stage.connection(full_duplex=True)
     connection.send(b"last words")
@@ -681,7 +537,7 @@ def test_half_closing_leaves_the_other_half_open(stage: _Stage) -> None:
     assert not connection.closed
 
 
-def test_half_closing_after_a_reset_ends_it(stage: _Stage) -> None:
+def test_half_closing_after_a_reset_ends_it(stage: Stage) -> None:
     connection = stage.connection()
     stage.reset()
     with contextlib.suppress(OSError):
@@ -701,7 +557,7 @@ def test_half_closing_after_a_reset_ends_it(stage: _Stage) -> None:
 @every_chunk_size
 @pytest.mark.parametrize("piece", [1, 5, 4096])
 def test_an_echo_sends_all_of_it_back_and_counts_it_without_telling_the_handler(
-    stage: _Stage, framing: Framing, chunk_size: int, piece: int
+    stage: Stage, framing: Framing, chunk_size: int, piece: int
 ) -> None:
     messages = [b"", b"hello", b"x" * 300, b"y" * 5000][framing.transparent :]
     wire = b"".join(map(framing.encode, messages))
@@ -720,19 +576,7 @@ def test_an_echo_sends_all_of_it_back_and_counts_it_without_telling_the_handler(
     assert stage.end.ending is Ending.CLEAN
 
 
-def test_an_echo_asks_for_little_until_more_comes(stage: _Stage) -> None:
-    stage.connection(chunk_size=65536, echo=True)
-    stage.peer.sendall(b"x" * 64)
-    stage.turn()
-    (small,) = stage.sock.reads
-    assert small < 512
-    stage.peer.sendall(b"y" * 4000)
-    stage.peer.shutdown(socket.SHUT_WR)
-    assert stage.read_to_end() == b"x" * 64 + b"y" * 4000
-    assert stage.sock.reads == {small, 65536}
-
-
-def test_an_echo_of_a_bad_frame_still_owes_what_came_before(stage: _Stage) -> None:
+def test_an_echo_of_a_bad_frame_still_owes_what_came_before(stage: Stage) -> None:
     framing = LengthPrefixed(max_message=9)
     stage.connection(framing, echo=True)
     whole = framing.encode(b"one") + framing.encode(b"two")
@@ -745,11 +589,11 @@ def test_an_echo_of_a_bad_frame_still_owes_what_came_before(stage: _Stage) -> No
 
 @pytest.mark.parametrize("framing", [Raw(), LengthPrefixed()], ids=lambda f: f.type)
 def test_an_echo_does_not_read_on_from_a_peer_that_does_not_read(
-    stage: _Stage, framing: Framing
+    stage: Stage, framing: Framing
 ) -> None:
     connection = stage.connection(framing, 4096, echo=True)
     # Frames that one chunk has many of: a message alone would have to come whole first.
-    wire = framing.encode(_noise(512)) * 2048
+    wire = framing.encode(noise(512)) * 2048
     sent = 0
     while not connection.sending:
         with contextlib.suppress(BlockingIOError):

@@ -1,0 +1,173 @@
+"""An echo of chunks: what has come goes straight back, and nobody looks at it.
+
+This is the whole way of a message where the framing is transparent and no observer asks for
+messages, so it is kept short: one read, one write, and what they come to. What happens seldom is
+left to `connection` and `stream`. `os.read` and `os.write` take the descriptor as it is, where a
+socket object's methods would look at its timeout first.
+
+Much at once does not come into this process at all: splice(2) moves the pages that the kernel
+holds from the socket into a pipe, and from the pipe back into the socket. Only what the socket
+does not take is read out of the pipe, and waits as ever.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from os import read, write
+from typing import Self
+
+from echokit.framing.base import Framing
+from echokit.net.address import Address
+from echokit.net.connection import SMALL, Connection
+from echokit.net.handler import Ending, Handler
+from echokit.net.reactor import READ, Reactor
+from echokit.net.stream import State
+
+__all__ = ["BULK", "Pipe", "Straight"]
+
+_OPEN = State.OPEN
+# From how many bytes at once on the pipe pays: below, two system calls more cost what is saved.
+BULK = 16 << 10
+# What a pipe may hold at most, where the system's administrator has not changed that (pipe(7)).
+_PIPE_BYTES = 1 << 20
+# splice() failing with these means that it cannot be had for this socket, or in this process, and
+# nothing has moved.
+_UNFIT = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
+
+
+class Pipe:
+    """Where bytes are between coming and going, for all connections of a loop. Linux only.
+
+    It is empty between two events: one is enough.
+    """
+
+    def __init__(self) -> None:
+        self.outlet, self.inlet = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # A user's pipes together may hold only so much: then it stays as small as it was made.
+        with contextlib.suppress(OSError):
+            import fcntl  # noqa: PLC0415 - not on every system
+
+            fcntl.fcntl(self.inlet, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    @classmethod
+    def made(cls) -> Self | None:
+        """One; None where the system has no splice(), or no descriptors left."""
+        if not hasattr(os, "splice"):
+            return None
+        try:
+            return cls()
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Give it back."""
+        os.close(self.inlet)
+        os.close(self.outlet)
+
+
+class Straight(Connection):
+    """A connection whose chunks go straight back.
+
+    Args:
+        reactor: Tells when the socket is ready.
+        sock: A connected, non-blocking socket.
+        peer: Its peer's address.
+        framing: A transparent one.
+        chunk_size: The most bytes that are taken at once.
+        handler: Is told of its ends.
+        pipe: For much at once; None is without.
+    """
+
+    __slots__ = ("_bulk", "_fd", "_pipe")
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        sock: socket.socket,
+        peer: Address,
+        framing: Framing,
+        chunk_size: int,
+        handler: Handler,
+        pipe: Pipe | None,
+    ) -> None:
+        self._fd = sock.fileno()
+        self._pipe = pipe
+        # The pipe while so much comes at once that it goes through there.
+        self._bulk: Pipe | None = None
+        super().__init__(reactor, sock, peer, framing, chunk_size, handler, echo=True)
+
+    def on_ready(self, events: int) -> None:
+        """The reactor's call: the socket is ready for some of `events`."""
+        if events != READ and not self._also_readable(events):
+            return
+        if self._bulk is not None and self._state is _OPEN:
+            self._pass_on(self._bulk)
+            return
+        try:
+            data = read(self._fd, self._ask)
+        except OSError as error:
+            self._trouble(error)
+            return
+        if self._state is not _OPEN:
+            self._drop(data)
+            return
+        size = len(data)
+        if not size:
+            self._on_eof()
+            return
+        self.bytes_in += size
+        self.messages += 1
+        try:
+            sent = write(self._fd, data)
+        except OSError as error:
+            sent = 0
+            self._trouble(error)
+        self.bytes_out += sent
+        if sent != size:
+            self._keep(data[sent:])
+        if size >= SMALL:
+            self._expect_as_much(size)
+
+    def _trouble(self, error: OSError) -> None:
+        """Something was not done: the socket is not ready, or lost."""
+        if not isinstance(error, BlockingIOError):
+            self._lose(error)
+
+    def _expect_as_much(self, size: int) -> None:
+        """Be ready for as much as has come, or more."""
+        self._bulk = self._pipe if size >= BULK else None
+        self._ask = self._chunk_size if self._pipe is None else min(self._chunk_size, 4 * BULK)
+
+    def _pass_on(self, pipe: Pipe) -> None:
+        """Let much go back through the pipe."""
+        try:
+            size = os.splice(self._fd, pipe.inlet, self._chunk_size, flags=os.SPLICE_F_NONBLOCK)
+        except OSError as error:
+            # An urgent byte, which read() leaves out, would stop splice() for ever.
+            self._bulk = None
+            if error.errno in _UNFIT:
+                self._pipe = None
+            else:
+                self._trouble(error)
+            return
+        if not size:
+            self._on_eof()
+            return
+        self.bytes_in += size
+        self.messages += 1
+        try:
+            sent = os.splice(pipe.outlet, self._fd, size, flags=os.SPLICE_F_NONBLOCK)
+        except OSError as error:
+            sent = 0
+            self._trouble(error)
+        self.bytes_out += sent
+        if sent != size:
+            self._keep(read(pipe.outlet, size - sent))
+        if size < BULK:
+            self._bulk = None
+
+    def _close(self, ending: Ending, error: Exception | None) -> None:
+        # The number will be another's.
+        self._fd = -1
+        super()._close(ending, error)
