@@ -154,7 +154,7 @@ def finished(
     seconds: float,
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run another load generator on `cores` to its end, which takes less than `seconds`.
+    """Run another program on `cores` to its end, which takes less than `seconds`.
 
     Raises:
         LoadFailedError: It takes longer, and has been ended.
@@ -163,6 +163,7 @@ def finished(
         try:
             return subprocess.run(
                 command,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 check=False,

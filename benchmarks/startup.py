@@ -1,20 +1,21 @@
 """How long commands take to start, beside the imports that they cannot do without."""
 
 import contextlib
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.build import ROOT
 from benchmarks.cases import Bench, Figures
 from benchmarks.comparison import Commands, Comparison
+from benchmarks.generator import LoadFailedError, finished
 from benchmarks.peers import OURS, RAW, named, start
-from benchmarks.processes import pinned
 
 __all__ = ["STARTUPS", "StartUp"]
+
+# How long a start may take, in seconds.
+_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class StartUp(Comparison):
         bare = [sys.executable, "-c", f"import {self.imports}"]
         core = bench.cores.server
         with start(named(OURS), RAW, host, bench.cores.load) as server:
-            target = ["--host", host, "--port", str(server.port)] if self.args == ("send",) else []
+            # A message, as without one it would be what comes on stdin.
+            sends = self.args[0] == "send"
+            target = ["hello", "--host", host, "--port", str(server.port)] if sends else []
             yield {
                 self.ours: lambda: _started([*ours, *self.args, *target], core),
                 self.bare: lambda: _started(bare, core),
@@ -61,10 +64,13 @@ class StartUp(Comparison):
 
 
 def _started(command: list[str], core: int | None) -> Figures:
-    with pinned(core):
-        began = time.monotonic()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
-        return {"wall_ms": (time.monotonic() - began) * 1e3}
+    began = time.monotonic()
+    done = finished(command, core, _PATIENCE)
+    took = time.monotonic() - began
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise LoadFailedError(lines[-1] if lines else f"exit code {done.returncode}")
+    return {"wall_ms": took * 1e3}
 
 
 STARTUPS: tuple[StartUp, ...] = (

@@ -2,18 +2,21 @@
 
 import contextlib
 import itertools
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.build import UnavailableError
 from benchmarks.cases import Bench
 from benchmarks.comparison import Commands, Comparison, compare
-from benchmarks.generator import LoadFailedError, choose_generator
+from benchmarks.generator import LoadFailedError, choose_generator, finished
 from benchmarks.load_checks import LOAD_CHECKS, ONE, TWO, C, Throughput
 from benchmarks.measure import Results
 from benchmarks.peers import ServerFailedError
 from benchmarks.processes import Cores, choose_cores
+from benchmarks.startup import STARTUPS
 
 BENCH = Bench(choose_generator("python"), Cores(None, None), warmup=0.02, seconds=0.1)
 
@@ -69,6 +72,20 @@ def test_what_fails_is_told_once_and_the_other_goes_on() -> None:
     assert [(s.peer, s.round, s.failure) for s in failures] == [("first", 1, "wrong bytes")]
     assert [s.round for s in results.samples if s.peer == "second"] == [0, 1, 2]
     assert results.failed
+
+
+@pytest.mark.slow
+def test_a_command_that_fails_is_told_in_its_own_words() -> None:
+    [version] = (case for case in STARTUPS if case.args == ("--version",))
+    results = _compared(replace(version, args=("--vision",)), rounds=1)
+    told = {sample.peer: sample.failure for sample in results.samples}
+    assert told[version.bare] is None
+    assert "--vision" in str(told["echokit --vision"])
+
+
+def test_what_takes_too_long_is_ended() -> None:
+    with pytest.raises(LoadFailedError, match=r"did not end within 0\.1 s"):
+        finished([sys.executable, "-c", "import time; time.sleep(60)"], None, 0.1)
 
 
 def test_what_is_not_there_is_skipped_and_has_not_failed() -> None:
