@@ -28,6 +28,11 @@ class Column:
     form: str = "{:,.0f}"
     against: str | None = None
 
+    @property
+    def is_ratio(self) -> bool:
+        """Whether it has no unit; some figures are ratios themselves."""
+        return self.against is not None or self.figure.endswith("_ratio")
+
 
 _TRAFFIC = (
     Column("requests/s", "requests_per_s"),

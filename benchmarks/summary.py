@@ -74,7 +74,7 @@ def cell(column: Column, found: Spread | None) -> str:
     if found is None:
         return "-"
     number = column.form.format(found.median)
-    if column.against is None:
+    if not column.is_ratio:
         return number
     return f"{number} [{column.form.format(found.low)}-{column.form.format(found.high)}]"
 

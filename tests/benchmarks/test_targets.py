@@ -90,8 +90,18 @@ def test_what_is_near_one_may_lie_on_either_side() -> None:
         return Results(samples=samples)
 
     what = "p50 of `echokit load -c 1` : sockperf's"
+    assert _row(results(20.0), what)[1] == "0.90 to 1.10"
     met = {ours: _row(results(ours), what)[-1] for ours in (17.0, 19.0, 21.0, 23.0)}
     assert met == {17.0: "no", 19.0: "yes", 21.0: "yes", 23.0: "no"}
+
+
+def test_a_figure_that_is_a_ratio_itself_has_its_quartiles_too() -> None:
+    samples = [
+        Sample("64B-1000", "IPv6", "echokit", number, {"cpu_ratio": ratio})
+        for number, ratio in enumerate((1.0, 1.1, 1.4))
+    ]
+    what = "CPU of a 64 B request, 1000 connections : 50"
+    assert _row(Results(samples=samples), what)[2:] == ["-", "1.10 [1.05-1.25]", "yes"]
 
 
 def test_a_server_that_failed_has_missed_it() -> None:
