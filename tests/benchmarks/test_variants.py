@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.cases import Bench, Case
-from benchmarks.generator import choose_generator
+from benchmarks.generator import Load, choose_generator
 from benchmarks.measure import Results, Sample, measure
 from benchmarks.peers import start
 from benchmarks.processes import Cores, choose_cores, tree
@@ -37,6 +37,10 @@ def test_each_way_is_measured_with_all_that_it_takes(case: Case, host: str) -> N
 def test_two_workers_are_processes_of_the_server_that_is_measured(host: str) -> None:
     one, two = _case("workers-64B-50").peers
     with start(one, "raw", host, None) as single, start(two, "raw", host, None) as double:
+        # The port is open before the workers are there: once so many connections have been served,
+        # both are, as each has some of them.
+        load = Load(connections=50, count=100)
+        choose_generator("python").run(load, host, double.port, warmup=0, seconds=20)
         assert len(tree(double.pid)) >= len(tree(single.pid)) + 2
 
 
