@@ -1,5 +1,6 @@
 """The command: `python -m benchmarks --help`."""
 
+import argparse
 import shlex
 import signal
 import sys
@@ -9,17 +10,23 @@ from types import FrameType
 from typing import NoReturn
 
 from benchmarks.build import HERE, UnavailableError
+from benchmarks.catalogue import EVERY
 from benchmarks.options import parse
 from benchmarks.peers import PEERS
 from benchmarks.report import as_json, as_markdown, as_text
 from benchmarks.run import Run
-from benchmarks.startup import EVERY
 
 
-def _list() -> None:
+def _list(options: argparse.Namespace) -> None:
+    try:
+        estimates = Run(options).estimates()
+    except UnavailableError:
+        estimates = {}
     print("Cases:")
     for case in EVERY:
-        print(f"  {case.name:16} {case.title}")
+        takes = f"{estimates[case.name] / 60:4.1f} min" if case.name in estimates else ""
+        print(f"  {case.name:22} {takes:>8}  {case.title}")
+    print(f"  {'all that is asked for':22} {sum(estimates.values()) / 60:4.1f} min, about")
     print("Servers:")
     for peer in PEERS:
         why = ""
@@ -62,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; its exit code."""
     options = parse(argv)
     if options.list:
-        _list()
+        _list(options)
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -71,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
     about = run.about()
-    total = run.estimate()
+    total = sum(run.estimates().values())
     print(f"This takes about {total / 60:.1f} minutes.", file=sys.stderr)
     progress = _Progress(total)
     interrupted = False

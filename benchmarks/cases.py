@@ -1,15 +1,15 @@
 """What is measured, and what one sample of each case comes to."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from benchmarks.generator import Generator, Load, Outcome
-from benchmarks.peers import LENGTH_PREFIXED, Server
+from benchmarks.peers import LENGTH_PREFIXED, Peer, Server
 from benchmarks.processes import Cores, cpu_us, memory_bytes
 
-__all__ = ["CASES", "Bench", "Case", "Churned", "Held", "Idle", "Traffic"]
+__all__ = ["CASES", "Bench", "Case", "Churned", "Compared", "Idle", "Traffic", "traffic"]
 
 Figures = dict[str, float]
 
@@ -72,9 +72,26 @@ class Case(ABC):
     fresh: ClassVar[bool] = False
 
     @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The servers that it is measured of, if it has its own."""
+        return ()
+
+    @property
     def open(self) -> int:
         """How many connections are open at a time."""
         return self.load.connections + self.load.idle
+
+    def framing(self, peer: Peer) -> str:  # noqa: ARG002 - other cases look at it
+        """The one that `peer` is to speak."""
+        return self.load.framing
+
+    def server_cores(self, cores: Cores) -> int | Collection[int] | None:
+        """Those that a server may use."""
+        return cores.server
+
+    def note(self, cores: Cores) -> str:  # noqa: ARG002 - other cases look at it
+        """What whoever reads the table should know."""
+        return ""
 
     def estimate(self, bench: Bench) -> float:
         """How long a sample takes, about, in seconds."""
@@ -93,10 +110,11 @@ class Traffic(Case):
 
     def sample(self, bench: Bench, server: Server) -> Figures:
         """Requests a second, CPU time for each, latencies."""
-        return _traffic(bench, server, self.load)
+        return traffic(bench, server, self.load)
 
 
-def _traffic(bench: Bench, server: Server, load: Load) -> Figures:
+def traffic(bench: Bench, server: Server, load: Load) -> Figures:
+    """What one run of `load` comes to."""
     cpu = dict.fromkeys(("connected", "begin", "end"), 0.0)
 
     def at(moment: str) -> None:
@@ -107,6 +125,7 @@ def _traffic(bench: Bench, server: Server, load: Load) -> Figures:
         "requests_per_s": outcome.messages / outcome.seconds,
         "bytes_per_s": outcome.payload_bytes / outcome.seconds,
         "cpu_us": (cpu["end"] - cpu["begin"]) / max(1, outcome.messages),
+        "load_cpu_us": outcome.cpu_us / max(1, outcome.messages),
         "p50_us": outcome.p50_us,
         "p99_us": outcome.p99_us,
         # How busy the generator was: near 1, the server could have done more.
@@ -114,21 +133,30 @@ def _traffic(bench: Bench, server: Server, load: Load) -> Figures:
     }
 
 
-class Held(Case):
-    """The same traffic beside idle connections and without them, one after the other."""
+@dataclass(frozen=True)
+class Compared(Case):
+    """The same, and another load before it: what the one is to the other.
+
+    Attributes:
+        base: The other one.
+        base_name: As the table has it.
+    """
+
+    base: Load
+    base_name: str
 
     def estimate(self, bench: Bench) -> float:
         """Twice."""
         return 2 * super().estimate(bench)
 
     def sample(self, bench: Bench, server: Server) -> Figures:
-        """As traffic; and how p99 is to p99 without the idle ones."""
-        without = _traffic(bench, server, replace(self.load, idle=0))
-        held = _traffic(bench, server, self.load)
-        return held | {
-            "p99_alone_us": without["p99_us"],
-            "p99_ratio": held["p99_us"] / without["p99_us"],
-            "cpu_ratio": held["cpu_us"] / without["cpu_us"],
+        """As traffic; and how p99 and CPU time are to those of the other load."""
+        base = traffic(bench, server, self.base)
+        found = traffic(bench, server, self.load)
+        return found | {
+            "p99_base_us": base["p99_us"],
+            "p99_ratio": found["p99_us"] / base["p99_us"],
+            "cpu_ratio": found["cpu_us"] / base["cpu_us"],
         }
 
 
@@ -189,21 +217,23 @@ class Churned(Case):
             "before_bytes": before,
             "after_bytes": after,
             "growth_bytes": after - before,
+            "growth_each": (after - before) / outcome.connects,
         }
 
 
-def _traffic_cases() -> list[Case]:
-    sizes = {"64B": 64, "1KiB": 1 << 10, "64KiB": 64 << 10, "1MiB": 1 << 20}
-    return [
-        Traffic(
-            f"{name}-{connections}",
-            f"{name} messages, raw, {connections} connection{'s' * (connections > 1)}",
-            # Very many large messages at once would fill the kernel's memory for TCP.
-            Load(size, connections, buffer=65536 if size * connections >= 1 << 30 else 0),
-        )
-        for name, size in sizes.items()
-        for connections in (1, 50, 1000)
-    ]
+_SIZES = {"64B": 64, "1KiB": 1 << 10, "64KiB": 64 << 10, "1MiB": 1 << 20}
+
+
+def _raw(size: str, connections: int) -> Case:
+    name = f"{size}-{connections}"
+    title = f"{size} messages, raw, {connections} connection{'s' * (connections > 1)}"
+    # Very many large messages at once would fill the kernel's memory for TCP.
+    large = _SIZES[size] * connections >= 1 << 30
+    load = Load(_SIZES[size], connections, buffer=65536 if large else 0)
+    if name == "64B-1000":
+        # What many connections cost shows most where messages are small.
+        return Compared(name, title, load, replace(load, connections=50), "50 connections")
+    return Traffic(name, title, load)
 
 
 def _framed(name: str, size: int, in_flight: int) -> Case:
@@ -214,15 +244,17 @@ def _framed(name: str, size: int, in_flight: int) -> Case:
 
 
 CASES: tuple[Case, ...] = (
-    *_traffic_cases(),
+    *(_raw(size, connections) for size in _SIZES for connections in (1, 50, 1000)),
     _framed("64B", 64, 1),
     _framed("64B", 64, 64),
     _framed("64KiB", 64 << 10, 1),
     Traffic("churn", "connect, one echo of 64 B, close; 50 at a time", Load(64, 50, churn=True)),
-    Held(
+    Compared(
         "held",
         f"64 B messages, raw, 1000 connections beside {_HELD} idle ones",
         Load(64, 1000, idle=_HELD),
+        Load(64, 1000),
+        "without the idle",
     ),
     Idle("idle", "memory for each idle connection", Load(64, 0, idle=_HELD)),
     Churned(

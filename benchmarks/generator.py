@@ -5,13 +5,13 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from benchmarks.build import ROOT, UnavailableError, compiled
 from benchmarks.processes import pinned
 
-__all__ = ["Generator", "Load", "LoadFailedError", "Outcome", "choose_generator"]
+__all__ = ["Generator", "Load", "LoadFailedError", "Outcome", "choose_generator", "finished"]
 
 
 class LoadFailedError(Exception):
@@ -146,6 +146,33 @@ def _follow(process: subprocess.Popen[str], at: Callable[[str], object]) -> Outc
     code = process.wait()
     how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     raise LoadFailedError(f"the load generator ended without a result ({how})")
+
+
+def finished(
+    command: list[str],
+    cores: int | Collection[int] | None,
+    seconds: float,
+    environment: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run another program on `cores` to its end, which takes less than `seconds`.
+
+    Raises:
+        LoadFailedError: It takes longer, and has been ended.
+    """
+    with pinned(cores):
+        try:
+            return subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=seconds,
+                env=environment,
+                cwd=ROOT,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LoadFailedError(f"it did not end within {seconds:g} s") from error
 
 
 def choose_generator(which: str = "auto") -> Generator:

@@ -39,10 +39,10 @@ def versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
     with contextlib.suppress(UnavailableError):
         found["C compiler"] = _first_line(compiler(), "--version")
-    tools = {"go": ("version",), "socat": ("-V",), "ncat": ("--version",)}
-    for tool, args in tools.items():
+    tools = {"go": "version", "socat": "-V", "ncat": "--version", "sockperf": "--version"}
+    for tool, argument in tools.items():
         if shutil.which(tool):
-            found[tool] = _first_line(tool, *args)
+            found[tool] = _first_line(tool, argument)
     return found
 
 

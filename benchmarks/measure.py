@@ -12,7 +12,17 @@ from benchmarks.cases import Bench, Case
 from benchmarks.generator import LoadFailedError
 from benchmarks.peers import Peer, Server, ServerFailedError, start
 
-__all__ = ["Results", "Sample", "measure", "raise_descriptor_limit", "rotated", "unfit"]
+__all__ = [
+    "Results",
+    "Sample",
+    "Tell",
+    "measure",
+    "noted",
+    "out",
+    "raise_descriptor_limit",
+    "rotated",
+    "unfit",
+]
 
 
 @dataclass(frozen=True)
@@ -35,11 +45,13 @@ class Results:
         samples: In the order in which they were taken.
         missing: Servers that cannot be had here, and why.
         skipped: For each reason, the servers and cases that were not measured because of it.
+        notes: For each case, what whoever reads its table should know.
     """
 
     samples: list[Sample] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
     def skip(self, what: str, why: str) -> None:
         """Note what is not measured."""
@@ -101,22 +113,22 @@ def measure(
 
     A server that fails is measured no further in this case, and the others are.
     """
+    cores = case.server_cores(bench.cores)
     with contextlib.ExitStack() as stack:
         running: dict[str, Server] = {}
         if not case.fresh:
             for peer in peers:
-                with _noted(case, family, peer, 0, results):
-                    server = start(peer, case.load.framing, host, bench.cores.server)
+                with noted(case.name, family, peer.name, 0, results):
+                    server = start(peer, case.framing(peer), host, cores)
                     running[peer.name] = stack.enter_context(server)
         for number in range(min(rounds, case.most_rounds)):
             for peer in rotated(peers, number):
-                if _out(case, family, peer, results):
+                if out(case.name, family, peer.name, results):
                     continue
                 tell(f"{case.name} {family} round {number + 1}: {peer.name}")
-                with _noted(case, family, peer, number, results):
+                with noted(case.name, family, peer.name, number, results):
                     if case.fresh:
-                        server = start(peer, case.load.framing, host, bench.cores.server)
-                        with server as own:
+                        with start(peer, case.framing(peer), host, cores) as own:
                             figures = _sample(case, bench, own)
                     else:
                         figures = _sample(case, bench, running[peer.name])
@@ -132,21 +144,21 @@ def _sample(case: Case, bench: Bench, server: Server) -> dict[str, float]:
         raise LoadFailedError("; ".join(filter(None, words))) from error
 
 
-def _out(case: Case, family: str, peer: Peer, results: Results) -> bool:
-    """Whether `peer` is not there, or has failed in this case."""
-    return peer.name in results.missing or any(
+def out(case: str, family: str, name: str, results: Results) -> bool:
+    """Whether the server or command called `name` is not there, or has failed in this case."""
+    return name in results.missing or any(
         sample.failure is not None
-        and (sample.case, sample.family, sample.peer) == (case.name, family, peer.name)
+        and (sample.case, sample.family, sample.peer) == (case, family, name)
         for sample in results.samples
     )
 
 
 @contextlib.contextmanager
-def _noted(case: Case, family: str, peer: Peer, number: int, results: Results) -> Iterator[None]:
-    """What goes wrong in this block goes to `results`."""
+def noted(case: str, family: str, name: str, number: int, results: Results) -> Iterator[None]:
+    """What goes wrong in this block with the server or command `name` goes to `results`."""
     try:
         yield
     except UnavailableError as error:
-        results.missing[peer.name] = str(error)
+        results.missing[name] = str(error)
     except (ServerFailedError, LoadFailedError) as error:
-        results.samples.append(Sample(case.name, family, peer.name, number, failure=str(error)))
+        results.samples.append(Sample(case, family, name, number, failure=str(error)))

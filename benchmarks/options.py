@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.build import ROOT
+from benchmarks.catalogue import EVERY
 from benchmarks.peers import LIMIT, PEERS
-from benchmarks.startup import EVERY
 
 __all__ = ["asked", "parse"]
 
 # What --quick measures, where no case is asked for.
-QUICK = ("64B-50", "64KiB-50", "framed-64B-64", "churn", "idle", "startup-*")
+QUICK = (
+    "64B-50", "64KiB-50", "framed-64B-64", "churn", "idle", "workers-64B-50", "load-*", "startup-*",
+)  # fmt: skip
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

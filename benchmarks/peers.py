@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import IO
 
@@ -23,8 +23,11 @@ __all__ = [
     "Peer",
     "Server",
     "ServerFailedError",
+    "echokit",
+    "environment",
     "named",
     "start",
+    "tool",
 ]
 
 # The names of the two that the others are held against.
@@ -83,6 +86,7 @@ class Server:
     """A running server."""
 
     process: subprocess.Popen[bytes]
+    framing: str
     host: str
     port: int
     _said: IO[bytes]
@@ -109,8 +113,10 @@ def _ended(code: int, said: IO[bytes]) -> str:
 
 
 @contextlib.contextmanager
-def start(peer: Peer, framing: str, host: str, core: int | None) -> Iterator[Server]:
-    """Run `peer` on `core` and a free port of `host` until the block ends.
+def start(
+    peer: Peer, framing: str, host: str, cores: int | Collection[int] | None
+) -> Iterator[Server]:
+    """Run `peer` on `cores` (None: any) and a free port of `host` until the block ends.
 
     Raises:
         UnavailableError: It cannot be had here.
@@ -118,24 +124,25 @@ def start(peer: Peer, framing: str, host: str, core: int | None) -> Iterator[Ser
     """
     command = peer.command(framing, host)
     with tempfile.TemporaryFile() as said:
-        with pinned(core):
+        with pinned(cores):
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
-                env=_environment(),
+                env=environment(),
                 # Ctrl-C is for us, who end it, and all that it has started, as one group.
                 start_new_session=True,
                 cwd=ROOT,
             )
         try:
-            yield Server(process, host, _await_port(process, said), said)
+            yield Server(process, framing, host, _await_port(process, said), said)
         finally:
             _stop(process)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """For what is measured: nothing in it says how echokit is to behave."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("ECHOKIT_")}
     return mine | {"GOMAXPROCS": "1"}
 
@@ -172,9 +179,14 @@ def _c(framing: str, host: str) -> list[str]:
     return [str(compiled("echo")), "-f", framing, host]
 
 
-def _echokit(framing: str, host: str) -> list[str]:
+def echokit(*more: str) -> Callable[[str, str], list[str]]:
+    """The command of `echokit serve`, with `more` options."""
     serve = [sys.executable, "-m", "echokit", "serve", "--output", "quiet", "--chunk-size", CHUNK]
-    return [*serve, "--framing", framing, "--host", host, "--port", "0"]
+
+    def command(framing: str, host: str) -> list[str]:
+        return [*serve, "--framing", framing, "--host", host, "--port", "0", *more]
+
+    return command
 
 
 def _python(name: str, needs: str | None = None) -> Callable[[str, str], list[str]]:
@@ -194,16 +206,21 @@ def _socat(address: str, block: str) -> Callable[[str, str], list[str]]:
     def command(_framing: str, host: str) -> list[str]:
         kind = f"TCP6-LISTEN:0,bind=[{host}]" if ":" in host else f"TCP4-LISTEN:0,bind={host}"
         listen = f"{kind},fork,backlog=1024,nodelay"
-        return [_tool("socat"), "-b", block, listen, address]
+        return [tool("socat"), "-b", block, listen, address]
 
     return command
 
 
 def _ncat(_framing: str, host: str) -> list[str]:
-    return [_tool("ncat"), "-l", "-k", "-m", "10000", "-e", "/bin/cat", host, "0"]
+    return [tool("ncat"), "-l", "-k", "-m", "10000", "-e", "/bin/cat", host, "0"]
 
 
-def _tool(name: str) -> str:
+def tool(name: str) -> str:
+    """The path of a program that is installed.
+
+    Raises:
+        UnavailableError: It is not.
+    """
     path = shutil.which(name)
     if path is None:
         raise UnavailableError(f"{name} is not installed")
@@ -212,7 +229,7 @@ def _tool(name: str) -> str:
 
 PEERS = (
     Peer(LIMIT, "our own, recv and send and nothing else: the limit", _c, (RAW, LENGTH_PREFIXED)),
-    Peer(OURS, "`echokit serve`, as users run it", _echokit, (RAW, LENGTH_PREFIXED)),
+    Peer(OURS, "`echokit serve`, as users run it", echokit(), (RAW, LENGTH_PREFIXED)),
     Peer("asyncio", "a Protocol that writes in data_received", _python("asyncio")),
     Peer("uvloop", "the same Protocol on uvloop", _python("uvloop", "uvloop")),
     Peer("asyncio-streams", "read, write, drain", _python("asyncio-streams")),

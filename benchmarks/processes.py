@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +97,27 @@ def listening_port(pid: int) -> int | None:
 
 @dataclass(frozen=True)
 class Cores:
-    """Which core the server runs on, and which the load; None where there is only one."""
+    """Which core the server runs on, and which the load; None where there is only one.
+
+    Attributes:
+        server: For a server of one process.
+        load: For a load of one process.
+        rest: Those that are left.
+    """
 
     server: int | None
     load: int | None
+    rest: tuple[int, ...] = ()
+
+    @property
+    def servers(self) -> list[int]:
+        """For a server of two processes: the load's is one of them only if there is no third."""
+        return _known(self.server, *(self.rest[:1] or [self.load]))
+
+    @property
+    def loads(self) -> list[int]:
+        """For a load of two processes: never the server's, and so only one if there is no third."""
+        return _known(self.load, *self.rest[:1])
 
     def __str__(self) -> str:
         if self.server is None:
@@ -108,11 +125,19 @@ class Cores:
         return f"server on core {self.server}, load on core {self.load}"
 
 
+def _known(*cores: int | None) -> list[int]:
+    return [core for core in cores if core is not None]
+
+
 def choose_cores() -> Cores:
-    """Two cores that this process may use, not two threads of one if that can be helped."""
+    """The cores that this process may use, no two threads of one if that can be helped."""
     usable = sorted(os.sched_getaffinity(0))
-    others = [core for core in usable[1:] if core not in _siblings(usable[0])] or usable[1:]
-    return Cores(usable[0], others[0]) if others else Cores(None, None)
+    apart: list[int] = []
+    for core in usable:
+        if not _siblings(core).intersection(apart):
+            apart.append(core)
+    ordered = [*apart, *(core for core in usable if core not in apart)]
+    return Cores(ordered[0], ordered[1], tuple(ordered[2:])) if ordered[1:] else Cores(None, None)
 
 
 def _siblings(core: int) -> set[int]:
@@ -129,12 +154,13 @@ def _siblings(core: int) -> set[int]:
 
 
 @contextmanager
-def pinned(core: int | None) -> Iterator[None]:
-    """What is started in this block runs on `core`, with all that it starts."""
+def pinned(cores: int | Collection[int] | None) -> Iterator[None]:
+    """What is started in this block runs on `cores`, with all that it starts; None: on any."""
+    wanted = _known(cores) if cores is None or isinstance(cores, int) else cores
     before = os.sched_getaffinity(0)
     try:
-        if core is not None:
-            os.sched_setaffinity(0, {core})
+        if wanted:
+            os.sched_setaffinity(0, wanted)
         yield
     finally:
         os.sched_setaffinity(0, before)

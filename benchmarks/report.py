@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.measure import Results
 from benchmarks.summary import Table, summary, tables
+from benchmarks.targets import judged, target_table
 
 __all__ = ["as_json", "as_markdown", "as_text"]
 
@@ -16,6 +17,8 @@ About = dict[str, dict[str, Any]]
 def as_text(results: Results, about: About) -> str:
     """For a terminal."""
     parts = [_facts(about, ""), *(_text(table) for table in tables(results))]
+    if (targets := target_table(results, every=False)) is not None:
+        parts.append(_text(targets))
     if left_out := _left_out(results):
         parts.append("\n".join(left_out))
     return "\n\n".join(parts)
@@ -23,11 +26,14 @@ def as_text(results: Results, about: About) -> str:
 
 def as_markdown(results: Results, about: About, command: str) -> str:
     """For RESULTS.md."""
+    targets = target_table(results, every=True)
     parts = [
         "# Results",
         f"Written by `{command}`; not to be edited. Figures are medians over the rounds; ratios are"
         " medians of the ratio within a round, with quartiles in brackets. `CPU` is the time that"
         " the server's processes had, all threads and children.",
+        *([_markdown(targets)] if targets else []),
+        "### Machine, versions, settings",
         _facts(about, "- "),
         *(_markdown(table) for table in tables(results)),
         *_left_out(results),
@@ -42,6 +48,8 @@ def as_json(results: Results, about: About) -> str:
         **about,
         "missing": results.missing,
         "skipped": results.skipped,
+        "notes": results.notes,
+        "targets": judged(results),
         "summary": summary(results),
         "samples": [asdict(sample) for sample in results.samples],
     }
@@ -69,6 +77,7 @@ def _text(table: Table) -> str:
     return "\n".join(
         [
             table.title,
+            *([table.note] if table.note else []),
             *(
                 "  ".join(
                     cell.ljust(width) if at in left else cell.rjust(width)
@@ -83,6 +92,6 @@ def _text(table: Table) -> str:
 def _markdown(table: Table) -> str:
     rule = ["---", "---", *("---:" for _ in table.headings[2:])]
     lines = [table.headings, rule, *table.rows]
-    return f"### {table.title}\n\n" + "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    parts = [f"### {table.title}", table.note, "\n".join(rows)]
+    return "\n\n".join(filter(None, parts))

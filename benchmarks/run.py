@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.build import UnavailableError
-from benchmarks.cases import CASES, Bench, Case
+from benchmarks.cases import Bench, Case
+from benchmarks.catalogue import CASES, COMPARISONS
+from benchmarks.comparison import Comparison, compare
 from benchmarks.generator import choose_generator
 from benchmarks.machine import describe, versions
 from benchmarks.measure import Results, measure, raise_descriptor_limit, unfit
 from benchmarks.options import asked
 from benchmarks.peers import LIMIT, PEERS, Peer
 from benchmarks.processes import choose_cores
-from benchmarks.startup import STARTUPS, measure_startup
 from echokit.net.listen import loopback_families
 
 __all__ = ["Run"]
@@ -53,7 +54,11 @@ class Run:
         if not self._families:
             raise UnavailableError("this host lacks the family on its loopback")
         self._cases = [case for case in CASES if asked(case.name, options.case)]
-        self._startups = [case for case in STARTUPS if asked(case.name, options.case)]
+        self._comparisons = [case for case in COMPARISONS if asked(case.name, options.case)]
+        chosen: list[Case | Comparison] = [*self._cases, *self._comparisons]
+        self.results.notes = {
+            case.name: note for case in chosen if (note := case.note(self._bench.cores))
+        }
         self._peers: dict[str, list[Peer]] = {}
         for case in self._cases:
             self._peers[case.name] = list(self._taking_part(case, options.peer))
@@ -64,27 +69,29 @@ class Run:
         if why is not None:
             self.results.skip(case.name, why)
             return
-        for peer in PEERS:
-            if case.load.framing in peer.framings and (
-                peer.name == LIMIT or asked(peer.name, names)
-            ):
+        for peer in case.peers or PEERS:
+            wanted = case.peers or peer.name == LIMIT or asked(peer.name, names)
+            if wanted and case.framing(peer) in peer.framings:
                 why = peer.unfit(case.open, self._descriptors)
                 if why is None:
                     yield peer
                 else:
                     self.results.skip(f"{peer.name} in {case.name}", why)
 
-    def estimate(self) -> float:
-        """How long it takes, about, in seconds."""
+    def estimates(self) -> dict[str, float]:
+        """How long each case takes, about, in seconds."""
         rounds: int = self._options.rounds
-        total = 0.5 * len(self._startups) * rounds
+        found = {}
         for case in self._cases:
             times = min(rounds, case.most_rounds)
             # A server takes a moment to start.
             starts = 0.3 * (times if case.fresh else 1)
             each = times * case.estimate(self._bench) + starts
-            total += len(self._families) * len(self._peers[case.name]) * each
-        return total
+            found[case.name] = len(self._families) * len(self._peers[case.name]) * each
+        for comparison in self._comparisons:
+            families = len(self._families) if comparison.over_network else 1
+            found[comparison.name] = families * (rounds + 1) * comparison.estimate(self._bench)
+        return found
 
     def about(self) -> dict[str, Any]:
         """With what it is made, for whoever reads the results."""
@@ -115,6 +122,7 @@ class Run:
                     self.results,
                     tell,
                 )
-        for startup in self._startups:
-            host = self._families[0][1]
-            measure_startup(startup, rounds, host, self._bench.cores, self.results, tell)
+        for comparison in self._comparisons:
+            families = self._families if comparison.over_network else [("", self._families[0][1])]
+            for family, host in families:
+                compare(comparison, family, host, rounds, self._bench, self.results, tell)

@@ -14,12 +14,12 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks.build import UnavailableError, compiled
 from benchmarks.cases import CASES, Bench, Case
+from benchmarks.catalogue import EVERY
 from benchmarks.generator import choose_generator
 from benchmarks.measure import Results, measure
 from benchmarks.options import parse
 from benchmarks.peers import PEERS, Peer, Server
 from benchmarks.processes import Cores
-from benchmarks.startup import EVERY
 from tests.conftest import ROOT
 
 COMMAND = [sys.executable, "-W", "error", "-m", "benchmarks"]
@@ -87,6 +87,14 @@ def test_the_list_names_every_case_and_server() -> None:
     words = done.stdout.split()
     assert all(case.name in words for case in EVERY)
     assert all(peer.name in words for peer in PEERS)
+
+
+def test_the_list_tells_how_long_what_is_asked_for_takes() -> None:
+    args = ["--list", "--case", "startup-*", "--rounds", "59"]
+    lines = _run(*args).stdout.splitlines()
+    takes = {line.split()[0]: line.split()[1] for line in lines if " min " in line}
+    assert takes == {"startup-version": "0.5", "startup-send": "0.5"}
+    assert "  all that is asked for   1.0 min, about" in lines
 
 
 @pytest.mark.parametrize(
@@ -171,6 +179,7 @@ def test_write_leaves_the_tables_and_how_they_came_about(
     assert "- kernel: Linux " in text
     assert "UTC" in text
     assert re.search(r"^\| c \| IPv4 \| [0-9,]+ \|", text, re.MULTILINE)
+    assert "| not measured |" in text
 
 
 # Servers that fail.

@@ -150,3 +150,39 @@ def test_server_and_load_have_a_core_each_where_there_are_two() -> None:
         assert cores.server != cores.load
     with pinned(min(before)):
         assert "share one core" in str(choose_cores())
+
+
+@pytest.mark.parametrize(
+    ("usable", "server", "load", "servers", "loads"),
+    [
+        ({0, 1}, 0, 1, [0, 1], [1]),
+        ({0, 1, 2}, 0, 2, [0, 1], [2, 1]),
+        ({0, 1, 2, 3}, 0, 2, [0, 1], [2, 1]),
+        ({0, 1, 2, 3, 4, 5}, 0, 2, [0, 4], [2, 4]),
+    ],
+)
+def test_two_processes_have_cores_that_share_nothing_where_there_are_so_many(
+    monkeypatch: pytest.MonkeyPatch,
+    usable: set[int],
+    server: int,
+    load: int,
+    servers: list[int],
+    loads: list[int],
+) -> None:
+    # Two threads to a core, as 0 and 1 are.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: usable)
+    monkeypatch.setattr(
+        "benchmarks.processes._siblings", lambda core: {core & ~1, core | 1} & usable
+    )
+    cores = choose_cores()
+    assert (cores.server, cores.load) == (server, load)
+    assert (cores.servers, cores.loads) == (servers, loads)
+
+
+def test_what_is_started_while_pinned_to_several_may_use_them_all() -> None:
+    usable = os.sched_getaffinity(0)
+    some = sorted(usable)[:2]
+    with pinned(some), _child("import os\nprint(sorted(os.sched_getaffinity(0)))") as (_, words):
+        assert words == [str(some)]
+    with pinned([]):
+        assert os.sched_getaffinity(0) == usable

@@ -5,10 +5,11 @@ import json
 import pytest
 
 from benchmarks.cases import CASES
+from benchmarks.columns import Column
 from benchmarks.measure import Results, Sample, rotated
 from benchmarks.peers import LIMIT, OURS
 from benchmarks.report import as_json, as_markdown, as_text
-from benchmarks.summary import Column, over_rounds, spread, summary, tables
+from benchmarks.summary import over_rounds, spread, summary, tables
 
 CASE = "64B-50"
 ABOUT = {"machine": {"cores": "2"}}
@@ -111,9 +112,18 @@ def test_the_document_has_the_summary_and_every_sample() -> None:
     assert [limit, ours] == summary(results)
 
 
+def test_what_should_be_known_of_a_case_stands_over_its_table() -> None:
+    results = _results()
+    results.notes[CASE] = "What should be known."
+    assert "\nWhat should be known.\nserver " in as_text(results, ABOUT)
+    assert "\n\nWhat should be known.\n\n| server " in as_markdown(results, ABOUT, "command")
+
+
 def test_markdown_rows_are_as_wide_as_their_heading() -> None:
     text = as_markdown(_results(), ABOUT, "python -m benchmarks")
-    rows = [line for line in text.splitlines() if line.startswith("|")]
+    lines = text.splitlines()
+    rows = lines[lines.index("### 64B-50: 64B messages, raw, 50 connections") :]
+    rows = [line for line in rows if line.startswith("|")]
     assert len(rows) == 4
     assert len({line.count("|") for line in rows}) == 1
     assert "python -m benchmarks" in text
