@@ -103,6 +103,7 @@ class Acceptor:
 
     def _accept(self, listener: socket.socket, most: int) -> None:
         """Take what waits, `most` at most."""
+        family = listener.family
         for _ in range(most):
             try:
                 sock, sockaddr = listener.accept()
@@ -116,7 +117,7 @@ class Acceptor:
                 self._rest(listener)
                 return
             sock.setblocking(False)
-            self._take(sock, Address(listener.family, sockaddr))
+            self._take(sock, Address(family, sockaddr))
 
     def _pause(self) -> None:
         """Take no more until `resume`: those that come wait in the queue."""

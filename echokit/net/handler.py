@@ -28,6 +28,10 @@ class Ending(enum.Enum):
     CUT = "cut"
     ERROR = "error"
 
+    # Each is counted under its kind, and there is one of each: an enum's own hash is that of its
+    # name, in Python code.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class End:

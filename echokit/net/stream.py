@@ -83,7 +83,7 @@ class Stream:
         *,
         full_duplex: bool,
     ) -> None:
-        # The other half of an Address is the socket's.
+        # The other half of an Address can be told from it.
         self._peer = peer.sockaddr
         self.bytes_in = 0
         self.bytes_out = 0
@@ -124,7 +124,9 @@ class Stream:
     @property
     def peer(self) -> Address:
         """The peer's address."""
-        return Address(self._sock.family, self._peer)
+        # An IPv6 one has four parts. The socket would have to make its family of a number first.
+        family = socket.AF_INET6 if len(self._peer) == 4 else socket.AF_INET  # noqa: PLR2004 - see above
+        return Address(family, self._peer)
 
     @property
     def closed(self) -> bool:
