@@ -29,8 +29,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--peer", action="append", metavar="NAME", help=f"a server, beside {LIMIT}; repeatable")
     add("--family", choices=["4", "6"], help="only this one; default: all that the host has")
     add("--rounds", type=_positive(int), help="default: 10; with --quick 3")
-    add("--seconds", type=_positive(float), help="each measured window; default: 0.5, 0.2")
-    add("--warmup", type=_positive(float), help="before it; default: 0.2, 0.05")
+    add("--seconds", type=_positive(float), help="each measured window; default: 0.3, 0.2")
+    add("--warmup", type=_positive(float), help="before it; default: 0.1, 0.05")
     add("--quick", action="store_true", help="a few cases, fewer and shorter rounds")
     add("--load", choices=["auto", "c", "python"], default="auto", help="the load generator")
     add("--json", type=Path, metavar="FILE", help="default: build/benchmarks.json")
@@ -40,8 +40,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     _know(parser, options.case, [case.name for case in EVERY], "case")
     _know(parser, options.peer, [peer.name for peer in PEERS], "peer")
     options.rounds = options.rounds or (3 if options.quick else 10)
-    options.seconds = options.seconds or (0.2 if options.quick else 0.5)
-    options.warmup = options.warmup or (0.05 if options.quick else 0.2)
+    options.seconds = options.seconds or (0.2 if options.quick else 0.3)
+    options.warmup = options.warmup or (0.05 if options.quick else 0.1)
     options.json = options.json or ROOT / "build" / "benchmarks.json"
     if options.case is None and options.quick:
         options.case = QUICK
