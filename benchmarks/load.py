@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
+from echokit.net import stream as net
 from echokit.net.address import Address
 from echokit.net.connection import Connection
 from echokit.net.handler import End
@@ -103,14 +104,14 @@ class Stream:
             self.send_more(load.in_flight)
         load.look()
 
-    def all_sent(self, connection: Connection) -> None:
+    def all_sent(self, connection: net.Stream) -> None:
         """There is nothing to do: what may be sent has been."""
 
-    def eof_received(self, connection: Connection) -> None:  # noqa: ARG002 - we know ours
+    def eof_received(self, connection: net.Stream) -> None:  # noqa: ARG002 - we know ours
         """The server has gone."""
         fail(f"connection {self._number}: the server closed it")
 
-    def connection_ended(self, connection: Connection, end: End) -> None:
+    def connection_ended(self, connection: net.Stream, end: End) -> None:
         """By us, in churn and at the end; else by an error."""
         if connection is self._connection and end.error is not None:
             fail(f"connection {self._number}: {end.error}")

@@ -19,9 +19,10 @@ from echokit.framing.raw import Raw
 from echokit.net.connection import Connection
 from echokit.net.dial import Dialed, dial
 from echokit.net.handler import End, Ending
-from echokit.net.opening import open_connection
 from echokit.net.reactor import READ, Reactor, Timer
 from echokit.net.segment import Segmentation
+from echokit.net.segmented import open_connection
+from echokit.net.stream import Stream
 from echokit.observe.observer import Observer
 
 __all__ = ["WINDOW", "EchoClient"]
@@ -291,18 +292,18 @@ class EchoClient:
             self._received(message)
         self._pull()
 
-    def all_sent(self, connection: Connection) -> None:  # noqa: ARG002 - there is only one
+    def all_sent(self, connection: Stream) -> None:  # noqa: ARG002 - there is only one
         """There is room for more."""
         self._pull()
 
-    def eof_received(self, connection: Connection) -> None:
+    def eof_received(self, connection: Stream) -> None:
         """The server has finished: with us, or too early."""
         if self._finishing:
             connection.close()
         else:
             self._fail("the server closed the connection")
 
-    def connection_ended(self, connection: Connection, end: End) -> None:  # noqa: ARG002 - as above
+    def connection_ended(self, connection: Stream, end: End) -> None:  # noqa: ARG002 - as above
         """Whatever ended it, there is nothing more to wait for."""
         self._reactor.stop()
         if self._failure is not None or end.error is None:

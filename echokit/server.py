@@ -19,10 +19,11 @@ from echokit.net.descriptors import room_for_connections
 from echokit.net.drain import Drain
 from echokit.net.handler import End, Ending
 from echokit.net.listen import Listeners, bind_listeners
-from echokit.net.opening import open_connection
 from echokit.net.reactor import Reactor
 from echokit.net.segment import Segmentation
-from echokit.net.straight import BULK, Pipe
+from echokit.net.segmented import open_connection
+from echokit.net.straight import BULK, Pipe, Straight
+from echokit.net.stream import Stream
 from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
 from echokit.observe.rate_limit import RateLimits, with_left_out
@@ -94,12 +95,13 @@ class EchoServer:
         self._tell_received = self._observer.received if overridden else None
         plain = type(self).message_received is EchoServer.message_received
         self._echo = plain and not overridden
+        self._straight = self._echo and self._framing.transparent and segmentation is None
         self._segmentation = segmentation
         self._limits = limits
         self._most = limits.max_connections or room_for_connections()
         self._admission = limits.admission()
         # A dict for its keys: it takes a third of the memory of a set.
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[Stream, None] = {}
         # Of those that have ended; what is open counts for itself. Where both change, or one is
         # a dict, a look from another thread waits; and one from a signal handler does not.
         self._counted = Counters()
@@ -122,8 +124,7 @@ class EchoServer:
         with contextlib.ExitStack() as undo:
             undo.callback(listeners.close)
             # What goes straight back may be much at once.
-            straight = self._echo and self._framing.transparent and chunk_size >= BULK
-            self._pipe = Pipe.made() if straight else None
+            self._pipe = Pipe.made() if self._straight and chunk_size >= BULK else None
             if self._pipe is not None:
                 undo.callback(self._pipe.close)
             self.reactor = Reactor()
@@ -245,18 +246,7 @@ class EchoServer:
             self._tell_refusal(peer, refusal)
             return
         try:
-            connection = open_connection(
-                self.reactor,
-                sock,
-                peer,
-                self._framing,
-                self._chunk_size,
-                self,
-                echo=self._echo,
-                pipe=self._pipe,
-                segmentation=self._segmentation,
-                number=self._counted.accepted + 1,
-            )
+            connection = self._connection(sock, peer)
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
             sock.close()
             end = End(Ending.ERROR, error, 0, 0, 0)
@@ -270,6 +260,22 @@ class EchoServer:
                 self._counted.accepted += 1
                 self._connections[connection] = None
             self._observer.accepted(peer)
+
+    def _connection(self, sock: socket.socket, peer: Address) -> Stream:
+        """What serves a client: chunks that nobody looks at go straight back."""
+        if self._straight:
+            return Straight(self.reactor, sock, peer, self._chunk_size, self, self._pipe)
+        return open_connection(
+            self.reactor,
+            sock,
+            peer,
+            self._framing,
+            self._chunk_size,
+            self,
+            echo=self._echo,
+            segmentation=self._segmentation,
+            number=self._counted.accepted + 1,
+        )
 
     def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
         left_out = self._words.ask(f"connections refused as {refusal.value}")
@@ -329,14 +335,14 @@ class EchoServer:
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
             connection.fail(error)
 
-    def all_sent(self, connection: Connection) -> None:
+    def all_sent(self, connection: Stream) -> None:
         """Reading goes on by itself."""
 
-    def eof_received(self, connection: Connection) -> None:
+    def eof_received(self, connection: Stream) -> None:
         """The client has finished: so do we."""
         connection.finish()
 
-    def connection_ended(self, connection: Connection, end: End) -> None:
+    def connection_ended(self, connection: Stream, end: End) -> None:
         """Forget it, and let in one that waits."""
         with self._counting:
             self._connections.pop(connection, None)

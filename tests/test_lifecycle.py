@@ -38,6 +38,7 @@ from echokit.net.address import Address
 from echokit.net.connection import Connection
 from echokit.net.handler import End, Ending
 from echokit.net.segment import JOINED, Segmentation
+from echokit.net.stream import Stream
 from echokit.observe.observer import Observer
 
 MOST_CONNECTIONS = 4
@@ -486,7 +487,7 @@ class _Crosses(EchoServer):
 class _ResetsAtEof(EchoServer):
     """Is in a hurry when the client has finished."""
 
-    def eof_received(self, connection: Connection) -> None:
+    def eof_received(self, connection: Stream) -> None:
         linger = struct.pack("ii", 1, 0)
         connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         connection.close()
@@ -495,14 +496,14 @@ class _ResetsAtEof(EchoServer):
 class _IgnoresEof(EchoServer):
     """Does not answer a half-close."""
 
-    def eof_received(self, connection: Connection) -> None:
+    def eof_received(self, connection: Stream) -> None:
         """Nothing."""
 
 
 class _ClosesOthers(EchoServer):
     """Takes one client's reset for everybody's."""
 
-    def connection_ended(self, connection: Connection, end: End) -> None:
+    def connection_ended(self, connection: Stream, end: End) -> None:
         super().connection_ended(connection, end)
         if end.ending is Ending.RESET:
             for other in list(self._connections):
@@ -516,7 +517,7 @@ class _Leaks(EchoServer):
         super().__init__(*args, **options)
         self._kept: list[int] = []
 
-    def connection_ended(self, connection: Connection, end: End) -> None:
+    def connection_ended(self, connection: Stream, end: End) -> None:
         self._kept.append(os.dup(self.wakeup_fd))
         super().connection_ended(connection, end)
 
@@ -529,7 +530,7 @@ class _Leaks(EchoServer):
 class _ForgetsToTell(EchoServer):
     """Holds on to a connection that was reset."""
 
-    def connection_ended(self, connection: Connection, end: End) -> None:
+    def connection_ended(self, connection: Stream, end: End) -> None:
         if end.ending is not Ending.RESET:
             super().connection_ended(connection, end)
 

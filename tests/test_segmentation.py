@@ -19,9 +19,9 @@ from echokit.errors import ConfigError
 from echokit.exchange import Messages
 from echokit.net.address import Address
 from echokit.net.handler import End, Ending
-from echokit.net.opening import open_connection
 from echokit.net.reactor import Poller, Reactor, SelectorPoller
 from echokit.net.segment import JOINED, RANDOM, Segmentation
+from echokit.net.segmented import open_connection
 from echokit.testing import RunningServer
 from tests.cli.peers import serving_once
 

@@ -20,14 +20,12 @@ from typing import cast
 
 from echokit.framing.base import Decoder, FrameDecoder, Framing
 from echokit.net.address import Address
-from echokit.net.handler import End, Ending, Handler
+from echokit.net.handler import Ending, Handler
 from echokit.net.reactor import READ, Reactor
-from echokit.net.stream import State, Stream
+from echokit.net.stream import SMALL, State, Stream
 
-__all__ = ["SMALL", "Connection"]
+__all__ = ["Connection"]
 
-# Up to here, with its header, Python has memory for a bytes object at hand (pymalloc: 512 bytes).
-SMALL = 448
 # Looked up once, as in `stream`.
 _OPEN = State.OPEN
 
@@ -47,7 +45,9 @@ class Connection(Stream):
             lets that be done without a look at each message.
     """
 
-    __slots__ = ("_ask", "_decoder", "_frames", "_framing", "_handler", "_whole_in")
+    __slots__ = (
+        "_ask", "_decoder", "_frames", "_framing", "_outgoing", "_outgoing_size", "_whole_in",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -73,8 +73,10 @@ class Connection(Stream):
         self._ask = min(chunk_size, SMALL) if echo else chunk_size
         # How much had come with the last chunk that brought a message to its end.
         self._whole_in = 0
-        self._handler = handler
-        super().__init__(reactor, sock, peer, chunk_size, full_duplex=full_duplex)
+        # What is to follow what the socket did not take, or to leave in one send.
+        self._outgoing: list[bytes] | None = None
+        self._outgoing_size = 0
+        super().__init__(reactor, sock, peer, chunk_size, handler, full_duplex=full_duplex)
 
     @property
     def unfinished(self) -> bool:
@@ -190,8 +192,7 @@ class Connection(Stream):
             except Exception as error:  # noqa: BLE001 - as in _take_messages
                 self.fail(error)
                 return
-        self._handler.eof_received(self)
-        self._watch()
+        super()._on_eof()
 
     def _resume(self) -> None:
         """Messages that had to wait in the decoder go on from here."""
@@ -222,6 +223,28 @@ class Connection(Stream):
         else:
             self._gather(data)
 
+    def _gather(self, data: bytes) -> None:
+        """Let `data` leave with what else one chunk causes."""
+        if self._outgoing is None:
+            self._outgoing = []
+        self._outgoing.append(data)
+        self._outgoing_size += len(data)
+        if self._outgoing_size >= self._chunk_size:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what has gathered, in one piece."""
+        outgoing = self._outgoing
+        if self._unsent is None and outgoing is not None:
+            self._outgoing = None
+            self._outgoing_size = 0
+            if outgoing:
+                self._transmit(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+
+    def _close(self, ending: Ending, error: Exception | None) -> None:
+        self._outgoing = None
+        super()._close(ending, error)
+
     def drain(self) -> bool:
         """End in good order as the server stops; False if the peer was amid a message."""
         try:
@@ -230,8 +253,4 @@ class Connection(Stream):
         except Exception as error:  # noqa: BLE001 - as in _take_messages
             self.fail(error)
             return False
-        self.finish(Ending.DRAINED)
-        return True
-
-    def _tell_end(self, end: End) -> None:
-        self._handler.connection_ended(self, end)
+        return super().drain()

@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from echokit.net.connection import Connection
 from echokit.net.handler import Ending
 from echokit.net.reactor import Reactor
+from echokit.net.stream import Stream
 
 __all__ = ["MESSAGE_RATE", "Deadlines"]
 
@@ -54,7 +54,7 @@ class Deadlines:
     def __init__(
         self,
         reactor: Reactor,
-        connections: Collection[Connection],
+        connections: Collection[Stream],
         *,
         idle: float = 0.0,
         message: float = 0.0,
@@ -69,8 +69,8 @@ class Deadlines:
         self._lifetime = lifetime
         # Of the connections that are amid a message; and, where lives are limited, of all. Made
         # anew by each sweep, so that those that have ended are forgotten.
-        self._begun: dict[Connection, _Begun] = {}
-        self._born: dict[Connection, float] = {}
+        self._begun: dict[Stream, _Begun] = {}
+        self._born: dict[Stream, float] = {}
         # For how long nobody was served, as the process was stopped or a plugin held it up: what
         # came meanwhile waits to be read, and that it did not move is no peer's fault.
         self._stood_still = 0.0
@@ -90,9 +90,9 @@ class Deadlines:
 
     def _go_on(
         self,
-        connections: Iterator[Connection],
-        begun: dict[Connection, _Begun],
-        born: dict[Connection, float],
+        connections: Iterator[Stream],
+        begun: dict[Stream, _Begun],
+        born: dict[Stream, float],
     ) -> None:
         """Look at some of `connections`; at the rest after what is ready now."""
         now = self._now()
@@ -111,7 +111,7 @@ class Deadlines:
         self._begun, self._born = begun, born
         self._next = self._reactor.call_later(self._interval, self._sweep)
 
-    def _unfinished(self, connection: Connection, now: float) -> _Begun | None:
+    def _unfinished(self, connection: Stream, now: float) -> _Begun | None:
         """The message that `connection` is amid, if it is, and if it is read from."""
         if not connection.unfinished or connection.sending:
             return None
@@ -120,7 +120,7 @@ class Deadlines:
             return known
         return _Begun(now, connection.messages, connection.bytes_in)
 
-    def _look(self, connection: Connection, now: float, begun: _Begun | None, born: float) -> None:
+    def _look(self, connection: Stream, now: float, begun: _Begun | None, born: float) -> None:
         quiet = now - connection.quiet_since(now)
         if self._send and connection.sending and quiet >= self._send:
             connection.abort(Ending.SEND_TIMEOUT, _late("has not read", self._send))
@@ -143,7 +143,7 @@ class Deadlines:
             error = _late("did not end a message that it had begun", self._message)
             connection.finish(Ending.MESSAGE_TIMEOUT, error)
 
-    def _overdue(self, connection: Connection, begun: _Begun, now: float) -> bool:
+    def _overdue(self, connection: Stream, begun: _Begun, now: float) -> bool:
         age = now - begun.at
         return age >= self._message and connection.bytes_in - begun.bytes_in < age * MESSAGE_RATE
 

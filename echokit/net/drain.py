@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from echokit.net.connection import Connection
 from echokit.net.handler import Ending
 from echokit.net.reactor import Reactor
+from echokit.net.stream import Stream
 
 __all__ = ["Drain"]
 
@@ -21,11 +21,11 @@ class Drain:
         cut: How many were ended with something owed, or amid a message.
     """
 
-    def __init__(self, reactor: Reactor, connections: Collection[Connection]) -> None:
+    def __init__(self, reactor: Reactor, connections: Collection[Stream]) -> None:
         self._reactor = reactor
         self._connections = connections
         # How much had moved on each connection at the last look.
-        self._moved: dict[Connection, tuple[int, int, int]] = {}
+        self._moved: dict[Stream, tuple[int, int, int]] = {}
         self.cut = 0
 
     def end_quiet_ones(self, quiet: float) -> None:

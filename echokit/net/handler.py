@@ -8,6 +8,7 @@ from echokit.errors import EchokitError, FramingError, IncompleteMessage, Messag
 
 if TYPE_CHECKING:
     from echokit.net.connection import Connection
+    from echokit.net.stream import Stream
 
 __all__ = ["End", "Ending", "Handler", "ending_of"]
 
@@ -69,13 +70,13 @@ class Handler(Protocol):
     def message_received(self, connection: "Connection", message: bytes) -> None:
         """A whole message has come (raw: a chunk)."""
 
-    def all_sent(self, connection: "Connection") -> None:
+    def all_sent(self, connection: "Stream") -> None:
         """The socket has taken what had to wait."""
 
-    def eof_received(self, connection: "Connection") -> None:
+    def eof_received(self, connection: "Stream") -> None:
         """The peer has finished, between two messages: `finish` or `close` now."""
 
-    def connection_ended(self, connection: "Connection", end: End) -> None:
+    def connection_ended(self, connection: "Stream", end: End) -> None:
         """The connection is closed. The last call."""
 
 

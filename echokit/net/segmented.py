@@ -9,12 +9,40 @@ from echokit.net.address import Address
 from echokit.net.connection import Connection
 from echokit.net.handler import Ending, Handler
 from echokit.net.reactor import WRITE, Reactor, Timer
-from echokit.net.segment import Segments
+from echokit.net.segment import JOINED, Segmentation, Segments
 
-__all__ = ["Cut", "Joined"]
+__all__ = ["open_connection"]
 
 # How much is gathered at most where what is sent is to be joined.
 JOIN_BYTES = 1 << 20
+
+
+def open_connection(
+    reactor: Reactor,
+    sock: socket.socket,
+    peer: Address,
+    framing: Framing,
+    chunk_size: int,
+    handler: Handler,
+    *,
+    full_duplex: bool = False,
+    echo: bool = False,
+    segmentation: Segmentation | None = None,
+    number: int = 0,
+) -> Connection:
+    """A connection on `sock`: see `Connection` for what is given.
+
+    With `segmentation` it sends as that has it; `number` tells it from others.
+    """
+    if segmentation is not None:
+        kind = _Joined if segmentation.how == JOINED else _Cut
+        segments = Segments(segmentation, number)
+        return kind(
+            reactor, sock, peer, framing, chunk_size, handler, segments, full_duplex=full_duplex
+        )
+    return Connection(
+        reactor, sock, peer, framing, chunk_size, handler, full_duplex=full_duplex, echo=echo
+    )
 
 
 class _Paced(Connection):
@@ -67,7 +95,7 @@ class _Paced(Connection):
         super()._close(ending, error)
 
 
-class Cut(_Paced):
+class _Cut(_Paced):
     """Sends piece by piece, each in a turn of its own."""
 
     __slots__ = ()
@@ -84,7 +112,7 @@ class Cut(_Paced):
         return sent
 
 
-class Joined(_Paced):
+class _Joined(_Paced):
     """Gathers what there is to send for a while, and sends it in one piece."""
 
     __slots__ = ()

@@ -17,12 +17,10 @@ import socket
 from os import read, write
 from typing import Self
 
-from echokit.framing.base import Framing
 from echokit.net.address import Address
-from echokit.net.connection import SMALL, Connection
 from echokit.net.handler import Ending, Handler
 from echokit.net.reactor import READ, Reactor
-from echokit.net.stream import State
+from echokit.net.stream import SMALL, State, Stream
 
 __all__ = ["BULK", "Pipe", "Straight"]
 
@@ -66,36 +64,35 @@ class Pipe:
         os.close(self.outlet)
 
 
-class Straight(Connection):
+class Straight(Stream):
     """A connection whose chunks go straight back.
 
     Args:
         reactor: Tells when the socket is ready.
         sock: A connected, non-blocking socket.
         peer: Its peer's address.
-        framing: A transparent one.
         chunk_size: The most bytes that are taken at once.
         handler: Is told of its ends.
         pipe: For much at once; None is without.
     """
 
-    __slots__ = ("_bulk", "_fd", "_pipe")
+    __slots__ = ("_ask", "_bulk", "_fd", "_pipe")
 
     def __init__(
         self,
         reactor: Reactor,
         sock: socket.socket,
         peer: Address,
-        framing: Framing,
         chunk_size: int,
         handler: Handler,
         pipe: Pipe | None,
     ) -> None:
+        self._ask = min(chunk_size, SMALL)
         self._fd = sock.fileno()
         self._pipe = pipe
         # The pipe while so much comes at once that it goes through there.
         self._bulk: Pipe | None = None
-        super().__init__(reactor, sock, peer, framing, chunk_size, handler, echo=True)
+        super().__init__(reactor, sock, peer, chunk_size, handler)
 
     def on_ready(self, events: int) -> None:
         """The reactor's call: the socket is ready for some of `events`."""
@@ -152,7 +149,9 @@ class Straight(Connection):
                 self._trouble(error)
             return
         if not size:
-            self._on_eof()
+            # Mostly the peer's end, which read() sees as well. But an urgent byte before a FIN
+            # looks the same from here, and what stands behind it has still to be read.
+            self._bulk = None
             return
         self.bytes_in += size
         self.messages += 1

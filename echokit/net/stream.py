@@ -9,12 +9,14 @@ import socket
 import struct
 
 from echokit.net.address import Address
-from echokit.net.handler import End, Ending, ending_of
+from echokit.net.handler import End, Ending, Handler, ending_of
 from echokit.net.queued import queued
 from echokit.net.reactor import READ, WRITE, Reactor, Timer
 
-__all__ = ["State", "Stream"]
+__all__ = ["SMALL", "State", "Stream"]
 
+# Up to here, with its header, Python has memory for a bytes object at hand (pymalloc: 512 bytes).
+SMALL = 448
 # How much input is dropped, and for how long, after our FIN, before the close; and for how long at
 # most, where the peer still reads what it was sent.
 LINGER_BYTES = 64 << 10
@@ -46,7 +48,8 @@ class Stream:
         reactor: Tells when the socket is ready.
         sock: A connected, non-blocking socket.
         peer: Its peer's address.
-        chunk_size: From how many bytes on what gathers is sent.
+        chunk_size: The most bytes that are read at once.
+        handler: Is told what it meets.
         full_duplex: Reading goes on while something waits to be sent, as a client must.
     """
 
@@ -57,10 +60,9 @@ class Stream:
         "_eof",
         "_fin_sent",
         "_full_duplex",
+        "_handler",
         "_interest",
         "_linger",
-        "_outgoing",
-        "_outgoing_size",
         "_peer",
         "_reactor",
         "_seen_at",
@@ -80,8 +82,9 @@ class Stream:
         sock: socket.socket,
         peer: Address,
         chunk_size: int,
+        handler: Handler,
         *,
-        full_duplex: bool,
+        full_duplex: bool = False,
     ) -> None:
         # The other half of an Address can be told from it.
         self._peer = peer.sockaddr
@@ -91,13 +94,12 @@ class Stream:
         self._reactor = reactor
         self._sock = sock
         self._chunk_size = chunk_size
+        self._handler = handler
         self._full_duplex = full_duplex
         self._state = _OPEN
         self._end = _CLEAN
-        # What the socket did not take; and what is to follow it, or to leave with it in one send.
+        # What the socket did not take.
         self._unsent: memoryview | None = None
-        self._outgoing: list[bytes] | None = None
-        self._outgoing_size = 0
         self._eof = False
         self._fin_sent = False
         self._dropped = 0
@@ -115,11 +117,6 @@ class Stream:
 
     def _resume(self) -> None:
         """Take up again what had to wait while something was unsent."""
-        raise NotImplementedError
-
-    def _tell_end(self, end: End) -> None:
-        """It is closed. The last call."""
-        raise NotImplementedError
 
     @property
     def peer(self) -> Address:
@@ -145,6 +142,11 @@ class Stream:
         0 where the system does not tell, and once it is closed.
         """
         return 0 if self._state is _CLOSED else queued(self._sock)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a message has begun and has not ended."""
+        return False
 
     @property
     def pausing(self) -> bool:
@@ -175,6 +177,12 @@ class Stream:
     def _keeps_up(self) -> bool:
         return self._state is _OPEN and (self._unsent is None or self._full_duplex)
 
+    def _on_eof(self) -> None:
+        """The peer has sent FIN."""
+        self._eof = True
+        self._handler.eof_received(self)
+        self._watch()
+
     def _drop(self, data: bytes) -> None:
         """Input that comes after our last word is read only so that no RST follows it."""
         self._dropped += len(data)
@@ -183,23 +191,8 @@ class Stream:
 
     # Writing.
 
-    def _gather(self, data: bytes) -> None:
-        """Let `data` leave with what else one chunk causes."""
-        if self._outgoing is None:
-            self._outgoing = []
-        self._outgoing.append(data)
-        self._outgoing_size += len(data)
-        if self._outgoing_size >= self._chunk_size:
-            self._flush()
-
     def _flush(self) -> None:
-        """Send what has gathered, in one piece."""
-        outgoing = self._outgoing
-        if self._unsent is None and outgoing is not None:
-            self._outgoing = None
-            self._outgoing_size = 0
-            if outgoing:
-                self._transmit(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+        """Send what has been kept back to leave in one piece."""
 
     def _transmit(self, data: bytes) -> None:
         if self._state is _CLOSED:
@@ -293,6 +286,11 @@ class Stream:
             self._conclude()
         self._watch()
 
+    def drain(self) -> bool:
+        """End in good order as the server stops; False if the peer was amid a message."""
+        self.finish(Ending.DRAINED)
+        return True
+
     def fail(self, error: Exception) -> None:
         """End because of `error`: in good order, so that what was owed before it still arrives.
 
@@ -358,8 +356,7 @@ class Stream:
         if self._linger is not None:
             self._linger.cancel()
         self._unsent = None
-        self._outgoing = None
         self._reactor.remove(self._sock.fileno())
         self._sock.close()
         end = End(ending, error, self.bytes_in, self.bytes_out, self.messages)
-        self._tell_end(end)
+        self._handler.connection_ended(self, end)

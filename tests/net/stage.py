@@ -13,8 +13,10 @@ from echokit.framing.raw import Raw
 from echokit.net.address import Address
 from echokit.net.connection import Connection
 from echokit.net.handler import End
-from echokit.net.opening import open_connection
 from echokit.net.reactor import Reactor
+from echokit.net.segmented import open_connection
+from echokit.net.straight import Pipe, Straight
+from echokit.net.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,24 +33,24 @@ class Echo:
         self.eofs = 0
         self.ends: list[End] = []
         self.on_message: Callable[[Connection, bytes], None] = Connection.send
-        self.on_eof: Callable[[Connection], None] = Connection.finish
+        self.on_eof: Callable[[Stream], None] = Stream.finish
 
     def message_received(self, connection: Connection, message: bytes) -> None:
         """Note it, and do with it what is wanted."""
         self.messages.append(message)
         self.on_message(connection, message)
 
-    def all_sent(self, connection: Connection) -> None:
+    def all_sent(self, connection: Stream) -> None:
         """Count it."""
         assert not connection.sending
         self.sent_all += 1
 
-    def eof_received(self, connection: Connection) -> None:
+    def eof_received(self, connection: Stream) -> None:
         """Count it, and do what is wanted."""
         self.eofs += 1
         self.on_eof(connection)
 
-    def connection_ended(self, connection: Connection, end: End) -> None:
+    def connection_ended(self, connection: Stream, end: End) -> None:
         """Note how."""
         assert connection.closed
         self.ends.append(end)
@@ -91,13 +93,13 @@ class Stage:
         self.sock = CountingSocket(fileno=accepted.detach())
         self.sock.reads = set()
         self._address = Address(family, sockaddr)
-        self._connection: Connection | None = None
+        self._connection: Stream | None = None
 
     def connection(
         self, framing: Framing | None = None, chunk_size: int = 65536, **options: Any
     ) -> Connection:
         """Begin; to be called once."""
-        self._connection = open_connection(
+        self._connection = connection = open_connection(
             self.reactor,
             self.sock,
             self._address,
@@ -106,7 +108,20 @@ class Stage:
             self.handler,
             **options,
         )
-        return self._connection
+        return connection
+
+    def straight(self, chunk_size: int = 65536, pipe: Pipe | None = None) -> Straight:
+        """Begin with one whose chunks go straight back; to be called once."""
+        self._connection = connection = Straight(
+            self.reactor, self.sock, self._address, chunk_size, self.handler, pipe
+        )
+        return connection
+
+    def echo(self, framing: Framing, chunk_size: int) -> Stream:
+        """Begin with what a server echoes with where nobody is told of messages."""
+        if framing.transparent:
+            return self.straight(chunk_size)
+        return self.connection(framing, chunk_size, echo=True)
 
     def turn(self, rounds: int = 4, wait: float = 0.0) -> None:
         """Let the reactor handle what is ready, or is within `wait`, and no more."""

@@ -15,8 +15,8 @@ from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
 from echokit.net import stream as streams
-from echokit.net.connection import Connection
 from echokit.net.handler import End, Ending
+from echokit.net.stream import Stream
 from tests.net.stage import Stage, noise
 
 FRAMINGS: list[Framing] = [Raw(), LengthPrefixed(), Delimited()]
@@ -272,7 +272,7 @@ def test_a_reset_while_something_waits_is_told(stage: Stage) -> None:
 def test_a_reset_of_a_half_closed_peer_that_was_still_owed_something_is_no_clean_end(
     stage: Stage,
 ) -> None:
-    def last_words(connection: Connection) -> None:
+    def last_words(_stream: Stream) -> None:
         connection.send(noise(BULK))
         connection.finish()
 
@@ -561,7 +561,7 @@ def test_an_echo_sends_all_of_it_back_and_counts_it_without_telling_the_handler(
 ) -> None:
     messages = [b"", b"hello", b"x" * 300, b"y" * 5000][framing.transparent :]
     wire = b"".join(map(framing.encode, messages))
-    connection = stage.connection(framing, chunk_size, echo=True)
+    connection = stage.echo(framing, chunk_size)
     back = b""
     for at in range(0, len(wire), piece):
         stage.peer.sendall(wire[at : at + piece])
@@ -591,7 +591,7 @@ def test_an_echo_of_a_bad_frame_still_owes_what_came_before(stage: Stage) -> Non
 def test_an_echo_does_not_read_on_from_a_peer_that_does_not_read(
     stage: Stage, framing: Framing
 ) -> None:
-    connection = stage.connection(framing, 4096, echo=True)
+    connection = stage.echo(framing, 4096)
     # Frames that one chunk has many of: a message alone would have to come whole first.
     wire = framing.encode(noise(512)) * 2048
     sent = 0

@@ -76,7 +76,7 @@ def test_little_is_asked_for_until_more_comes(
         return os.read(fd, size)
 
     monkeypatch.setattr(straight, "read", read)
-    stage.connection(chunk_size=65536, echo=True)
+    stage.straight()
     assert _exchange(stage, b"x" * 64) == b"x" * 64
     assert set(asked) == {small := asked[0]}
     assert small < 512
@@ -89,7 +89,7 @@ def test_little_is_asked_for_until_more_comes(
 def test_much_goes_back_through_the_pipe_and_is_counted(
     stage: Stage, pipe: Pipe, splices: _Splices, size: int
 ) -> None:
-    connection = stage.connection(chunk_size=256 << 10, echo=True, pipe=pipe)
+    connection = stage.straight(256 << 10, pipe)
     wire = noise(size)
     for _ in range(3):
         assert _exchange(stage, wire) == wire
@@ -116,7 +116,7 @@ def _make_bulky(stage: Stage, splices: _Splices) -> None:
 def test_a_peer_that_does_not_read_is_not_read_from_and_then_gets_all_of_it(
     stage: Stage, pipe: Pipe, splices: _Splices
 ) -> None:
-    connection = stage.connection(chunk_size=256 << 10, echo=True, pipe=pipe)
+    connection = stage.straight(256 << 10, pipe)
     _make_bulky(stage, splices)
     begun = connection.bytes_in
     wire = noise(8 << 20)
@@ -135,7 +135,7 @@ def test_a_peer_that_does_not_read_is_not_read_from_and_then_gets_all_of_it(
 
 @splicing
 def test_little_after_much_is_read_again(stage: Stage, pipe: Pipe, splices: _Splices) -> None:
-    stage.connection(chunk_size=256 << 10, echo=True, pipe=pipe)
+    stage.straight(256 << 10, pipe)
     _make_bulky(stage, splices)
     assert _exchange(stage, b"a") == b"a"
     spliced = len(splices.brought)
@@ -148,7 +148,7 @@ def test_little_after_much_is_read_again(stage: Stage, pipe: Pipe, splices: _Spl
 def test_an_urgent_byte_amid_much_stops_nothing(
     stage: Stage, pipe: Pipe, splices: _Splices
 ) -> None:
-    connection = stage.connection(chunk_size=256 << 10, echo=True, pipe=pipe)
+    connection = stage.straight(256 << 10, pipe)
     _make_bulky(stage, splices)
     before = connection.bytes_in
     # The last byte is the urgent one, and stands outside of the stream.
@@ -161,11 +161,26 @@ def test_an_urgent_byte_amid_much_stops_nothing(
 
 
 @splicing
+def test_what_stands_between_an_urgent_byte_and_the_end_is_not_lost(
+    stage: Stage, pipe: Pipe, splices: _Splices
+) -> None:
+    stage.straight(256 << 10, pipe)
+    _make_bulky(stage, splices)
+    # All of it, and the FIN, is there before anything is read.
+    stage.peer.send(noise(BULK))
+    stage.peer.send(b"!", socket.MSG_OOB)
+    stage.peer.send(noise(BULK))
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == noise(BULK) * 2
+    assert stage.end.ending is Ending.CLEAN
+
+
+@splicing
 def test_where_splice_cannot_be_had_it_is_read_and_written(
     stage: Stage, pipe: Pipe, splices: _Splices
 ) -> None:
     splices.fail_in = errno.EINVAL
-    stage.connection(chunk_size=256 << 10, echo=True, pipe=pipe)
+    stage.straight(256 << 10, pipe)
     wire = noise(1 << 20)
     assert _exchange(stage, wire) == wire
     assert splices.brought == []
@@ -173,7 +188,7 @@ def test_where_splice_cannot_be_had_it_is_read_and_written(
 
 @splicing
 def test_a_reset_amid_much_is_told_as_one(stage: Stage, pipe: Pipe, splices: _Splices) -> None:
-    stage.connection(chunk_size=256 << 10, echo=True, pipe=pipe)
+    stage.straight(256 << 10, pipe)
     _make_bulky(stage, splices)
     stage.reset()
     assert stage.end.ending is Ending.RESET
@@ -188,7 +203,7 @@ def test_a_reset_amid_much_is_told_as_one(stage: Stage, pipe: Pipe, splices: _Sp
 def test_what_cannot_be_sent_any_more_does_not_stay_in_the_pipe(
     stage: Stage, pipe: Pipe, splices: _Splices, failure: int, words: str
 ) -> None:
-    connection = stage.connection(chunk_size=256 << 10, echo=True, pipe=pipe)
+    connection = stage.straight(256 << 10, pipe)
     _make_bulky(stage, splices)
     out = connection.bytes_out
     splices.fail_out = failure
