@@ -7,7 +7,9 @@ all, with EPOLLEXCLUSIVE, would be simpler, but leaves the spreading to who wake
 of four workers took 875 of 1000 connections.
 """
 
+import contextlib
 import os
+import select
 import signal
 import socket
 import sys
@@ -53,6 +55,14 @@ def worker_count(asked: int, most: int = 0) -> int:
         return 1
     count = asked or len(os.sched_getaffinity(0))
     return min(count, most) if most else count
+
+
+def _is_read() -> bool:
+    """Whether somebody reads what is told: while nobody does, whoever tells something waits."""
+    streams = select.poll()
+    for descriptor in (1, 2):
+        streams.register(descriptor, select.POLLOUT)
+    return len(streams.poll(0)) == 2  # noqa: PLR2004 - both
 
 
 class Workers:
@@ -257,13 +267,14 @@ class Workers:
 
     def _look_after_them(self) -> None:
         """End those that do not answer, so that others take their places."""
+        read = _is_read()
         for worker in self._workers:
             if not worker.pid:
                 continue
             if worker.has_ended():
                 self._ended(worker)
                 continue
-            worker.silent += 1
+            worker.silent += read
             if worker.silent > UNRESPONSIVE:
                 self._observer.warned(f"{worker} has not answered for {UNRESPONSIVE}s: it is ended")
                 worker.kill()
@@ -282,6 +293,8 @@ class Workers:
         word, patience = STOP, self._limits.drain_timeout + _GRACE
         if self._stops > 1:
             word, patience = CUT, _GRACE
+        elif self._failure is None:
+            self._fill_places()
         for worker in self._workers:
             worker.listeners.close()
             worker.say(word)
@@ -289,6 +302,13 @@ class Workers:
             self._reactor.call_later(patience, self._reactor.stop)
         else:
             self._reactor.stop()
+
+    def _fill_places(self) -> None:
+        """Those that wait for a successor are served before the end, too."""
+        for worker in self._workers:
+            if not worker.pid:
+                with contextlib.suppress(WorkerError):
+                    self._start(worker)
 
     def _ask(self) -> None:
         # Whoever asks while answers are awaited is told by the next ones; one more will do for

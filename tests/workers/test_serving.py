@@ -275,6 +275,29 @@ def test_when_nobody_reads_its_stdout_any_more_it_ends_without_a_word() -> None:
     assert Counter(state(pid) for pid in workers) == {"": 2}
 
 
+def _read_until_quiet(sock: socket.socket, seconds: float) -> None:
+    """Read until nothing has come for so long, which is a TimeoutError."""
+    sock.settimeout(seconds)
+    while sock.recv(65536):
+        pass
+
+
+@pytest.mark.slow
+def test_a_stdout_that_is_read_later_costs_nobody_anything() -> None:
+    # Longer than a worker may be silent, and more than a pipe holds.
+    pause, much = 8.0, bytes(40_000)
+    with Group(HOST, 2, "--chunk-size", "16") as group, client(HOST, group.port) as sock:
+        workers = group.workers
+        sock.sendall(much)
+        # The worker waits amid its words, and nothing happens to its client.
+        with pytest.raises(TimeoutError):
+            _read_until_quiet(sock, pause)
+        assert group.workers == workers
+        done, events = group.end(signal.SIGTERM)
+    assert done.code == 0
+    assert events[-1]["bytes_out"] == len(much)
+
+
 def test_when_its_stdout_takes_no_more_it_is_one_line_and_the_end() -> None:
     # As with one process: another worker could not tell, either.
     shell = ("sh", "-c", 'exec "$@" >/dev/full', "sh", *COMMAND)

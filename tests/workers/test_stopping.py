@@ -15,7 +15,7 @@ from tests.cli.processes import Running
 from tests.conftest import AVAILABLE
 from tests.workers.exchange import Clients, Seen
 from tests.workers.group import Group
-from tests.workers.proc import who_serves
+from tests.workers.proc import eventually, who_serves
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are Linux's")
 
@@ -199,6 +199,23 @@ def test_a_worker_that_dies_while_it_finishes_costs_its_clients_only() -> None:
         done, _ = group.end()
     # No other is started, nothing is waited for, and what was lost is not passed over.
     assert (done.code, done.told) == (1, [])
+
+
+def test_who_waits_for_the_successor_of_a_dead_worker_is_served_before_the_end() -> None:
+    with Group(HOST, 2) as group, contextlib.ExitStack() as stack:
+        first = group.workers[0]
+        os.kill(first, signal.SIGKILL)
+        second = group.complete(without=[first])[-1]
+        # The second that dies so young is not replaced for half a second.
+        os.kill(second, signal.SIGKILL)
+        eventually(lambda: second not in group.workers)
+        waiting = [stack.enter_context(client(HOST, group.port)) for _ in range(40)]
+        for sock in waiting:
+            sock.sendall(b"waited")
+        os.kill(group.pid, signal.SIGTERM)
+        assert [receive(sock, 6) for sock in waiting] == [b"waited"] * 40
+        done, _ = group.end()
+    assert done.code == 0
 
 
 @pytest.mark.slow
