@@ -40,6 +40,7 @@ _TRAFFIC = (
     Column("p50 us", "p50_us"),
     Column("p99 us", "p99_us"),
     Column("CPU us/request", "cpu_us", "{:,.2f}"),
+    Column("load busy", "load_busy", "{:.2f}"),
     Column(f"CPU : {LIMIT}", "cpu_us", "{:.2f}", LIMIT),
     Column(f"requests/s : {LIMIT}", "requests_per_s", "{:.2f}", LIMIT),
     Column(f"CPU : {OURS}", "cpu_us", "{:.2f}", OURS),
