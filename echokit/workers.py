@@ -143,7 +143,9 @@ class Workers:
                 self._observer.warned(warning)
             self._observer.waiting()
             for worker in self._workers:
-                self._start(worker)
+                # Very many take their time: who asks them to stop need not wait until all are there.
+                if not self._stops:
+                    self._start(worker)
             self._reactor.call_later(LOOK, self._look_after_them)
             self._reactor.run()
         finally:
@@ -243,7 +245,11 @@ class Workers:
         how = ending_in_words(code, worker.failure)
         self._deaths_at_once = self._deaths_at_once + 1 if at_once else 0
         if self._deaths_at_once >= DEATHS_AT_ONCE:
-            self._fail(WorkerError(f"{name} {how} as soon as it had started, like those before it"))
+            self._fail(
+                WorkerError(
+                    f"{name} {how} as soon as it had started, like those before it: the server ends"
+                )
+            )
             return
         some = "1 connection" if left == 1 else f"{left} connections"
         self._observer.warned(f"{name} {how}; it last told of {some}; another takes its place")
@@ -306,7 +312,7 @@ class Workers:
     def _fill_places(self) -> None:
         """Those that wait for a successor are served before the end, too."""
         for worker in self._workers:
-            if not worker.pid:
+            if not worker.pid and worker.started:
                 with contextlib.suppress(WorkerError):
                     self._start(worker)
 

@@ -79,6 +79,8 @@ def _advice(error: Exception) -> str:
     """What to do about it, where that can be said."""
     if isinstance(error, ListenError) and error.errno == errno.EADDRINUSE:
         return "; end the server that has it, or choose another --port (0: any free one)"
+    if isinstance(error, ListenError) and error.errno == errno.EACCES:
+        return "; ports below 1024 may be root's alone: choose another --port (0: any free one)"
     if isinstance(error, DialError) and error.errno == errno.ECONNREFUSED:
         return "; is a server listening there?"
     return ""

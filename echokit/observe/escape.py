@@ -19,7 +19,16 @@ def escaped(data: bytes) -> str:
 
 def printable(text: str) -> str:
     """`text` with escapes for all that is not printable: for words that somebody else chose."""
-    return text if text.isprintable() else "".join(map(_shown, text))
+    # Each kind of character is looked at once: a long message of them must not hold up others.
+    return text if text.isprintable() else text.translate(_Shown())
+
+
+class _Shown(dict[int, str]):
+    """What stands for each character, by its number, once it has been met."""
+
+    def __missing__(self, number: int) -> str:
+        shown = self[number] = _shown(chr(number))
+        return shown
 
 
 def _shown(character: str) -> str:
