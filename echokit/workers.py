@@ -143,7 +143,7 @@ class Workers:
                 self._observer.warned(warning)
             self._observer.waiting()
             for worker in self._workers:
-                # Very many take their time: who asks them to stop need not wait until all are there.
+                # Very many take their time: a stop need not wait until all are there.
                 if not self._stops:
                     self._start(worker)
             self._reactor.call_later(LOOK, self._look_after_them)

@@ -288,7 +288,8 @@ def test_workers_that_cannot_start_end_the_server_with_the_cause(
     assert took < 5
     *before, last = done.told
     assert re.fullmatch(
-        rf"worker [12] \(pid \d+\) {how} as soon as it had started, like those before it: the server ends",
+        rf"worker [12] \(pid \d+\) {how} as soon as it had started, like those before it:"
+        " the server ends",
         last,
     ), last
     assert len(before) == 3
