@@ -1,9 +1,8 @@
 """Sizes and times as people write them: `64k`, `1MiB`, `250ms`, `1m30s`."""
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -80,8 +79,7 @@ def format_duration(seconds: float) -> str:
     return f"{Decimal(repr(seconds)):f}s"
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """A pydantic annotation for an int: bytes, from `least` to `most`, also written like `64k`."""
 
     least: int
@@ -103,8 +101,7 @@ class Size:
         return {"anyOf": [number, {"type": "string", "pattern": f"^{_SIZE_PATTERN}$"}]}
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+class Duration(NamedTuple):
     """A pydantic annotation for a float: seconds, from `least` to `most`, also like `250ms`."""
 
     least: float

@@ -1,19 +1,46 @@
 """The command line as a whole: the commands, and how each ends."""
 
 import contextlib
+import gc
 import os
 import sys
-import traceback
+from collections import UserDict
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
 from echokit import __version__
-from echokit.cli import compare, config, demo, framings, load, report, send, serve
 from echokit.cli.ending import Ended, exit_code, lines
 
 __all__ = ["run"]
+
+# The commands in the order of the help, and the module that each stands in.
+_MODULES = {
+    "serve": "serve",
+    "send": "send",
+    "load": "load",
+    "compare": "compare",
+    "merge": "compare",
+    "report": "report",
+    "demo": "demo",
+    "framings": "framings",
+    "config": "config",
+}
+
+
+class _Imported(UserDict[str, Any]):
+    """The commands by name. Each is imported when it is asked for: one run needs one of them."""
+
+    def __getitem__(self, name: str) -> Any:
+        module = import_module(f"echokit.cli.{self.data[name]}")
+        found = getattr(module, name)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(add_completion=False)
+            alone.command(name, epilog=getattr(module, "EXAMPLES", None))(found)
+            found = alone
+        return typer.main.get_command(found)
 
 
 class _Commands(typer.core.TyperGroup):
@@ -21,8 +48,15 @@ class _Commands(typer.core.TyperGroup):
 
     debug = False
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Imported(_MODULES)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
+        # What has been imported stays to the end: the collector need not look at it again.
+        gc.freeze()
+        gc.enable()
         try:
             return super().invoke(ctx)
         except (BrokenPipeError, KeyboardInterrupt) as error:
@@ -40,15 +74,6 @@ app = typer.Typer(
     "\n\nExit codes: 0 well; 1 an exchange failed or came back different; 2 usage or"
     " configuration; 3 could not resolve, bind or connect; 4 an objective was missed.",
 )
-app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
-app.command("send", epilog=send.EXAMPLES)(send.send)
-app.command("load", epilog=load.EXAMPLES)(load.load)
-app.command("compare")(compare.compare)
-app.command("merge")(compare.merge)
-app.command("report")(report.report)
-app.command("demo")(demo.demo)
-app.add_typer(config.app, name="config")
-app.command("framings")(framings.framings)
 
 
 def _print_version(asked: bool) -> None:
@@ -119,6 +144,8 @@ def _tell(error: BaseException, *, debug: bool = False) -> int:
 
 def _traceback(error: BaseException) -> str:
     """The traceback, safe to print."""
+    import traceback
+
     from echokit.observe.escape import printable
 
     parts = [part.strip("\n") for part in traceback.format_exception(error)]

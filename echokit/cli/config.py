@@ -40,12 +40,14 @@ from echokit.cli.options import (
 if TYPE_CHECKING:
     from echokit.config.document import Key
 
-__all__ = ["app"]
+__all__ = ["config"]
 
-app = typer.Typer(help="Check, show and describe configurations.")
+config = typer.Typer(
+    name="config", add_completion=False, help="Check, show and describe configurations."
+)
 
 
-@app.command()
+@config.command()
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML or TOML, by its suffix.")],
 ) -> None:
@@ -57,7 +59,7 @@ def check(
     print(f"{printable(str(file))}: ok")
 
 
-@app.command()
+@config.command()
 def show(
     ctx: typer.Context,
     config: ConfigFile = None,
@@ -111,7 +113,7 @@ def show(
         print(f"{line:<34}  # {printable(origins.get(key, 'default'))}")
 
 
-@app.command()
+@config.command()
 def schema() -> None:
     """Print the JSON Schema of config files, with which editors complete and check them."""
     from echokit.config import Config

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from echokit.client import EchoClient
     from echokit.config import Config
     from echokit.exchange import Exchange, Source
+    from echokit.observe.observer import Observer
 
 __all__ = ["EXAMPLES", "send"]
 
@@ -112,12 +113,9 @@ def send(
 def _exchange(settings: "Config", source: "Source", window: int) -> None:
     """Connect, send everything, hold it against what comes back, close."""
     from echokit.client import EchoClient
-    from echokit.observe.json_lines import JsonLines
-    from echokit.observe.observer import Observer
-    from echokit.observe.transcript import Transcript
 
     output = settings.client.output
-    observer = {"transcript": Transcript, "json": JsonLines}.get(output, Observer)()
+    observer = _observer(output)
     with (
         EchoClient(
             settings.host,
@@ -136,14 +134,31 @@ def _exchange(settings: "Config", source: "Source", window: int) -> None:
             done = _to_stdout(client, source, window, progress)
         else:
             done = client.exchange(source, progress.count, window=window)
-    if isinstance(observer, JsonLines):
-        observer.tell(
+    if output == "json":
+        from echokit.observe.json_lines import JsonLines
+
+        JsonLines().tell(
             "result",
             ok=True,
             messages=done.messages,
             payload_bytes=done.payload_bytes,
             elapsed_ms=round(done.seconds * 1e3, 3),
         )
+
+
+def _observer(output: str) -> "Observer":
+    """What is told of the exchange, on stdout."""
+    if output == "transcript":
+        from echokit.observe.transcript import Transcript
+
+        return Transcript()
+    if output == "json":
+        from echokit.observe.json_lines import JsonLines
+
+        return JsonLines()
+    from echokit.observe.observer import Observer
+
+    return Observer()
 
 
 def _to_stdout(

@@ -10,7 +10,6 @@ import codecs
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ _KEY = ""
 Key = tuple[str | int, ...]
 
 
-@dataclass(slots=True)
 class Document:
     """A file's values.
 
@@ -46,12 +44,13 @@ class Document:
         refused: Where that stands, so that it need not be told again as a wrong value.
     """
 
-    name: str
-    values: dict[str, Any] = field(default_factory=dict)
-    marks: dict[Key, tuple[int, int]] = field(default_factory=dict)
-    key_marks: dict[Key, tuple[int, int]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    refused: set[Key] = field(default_factory=set)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.values: dict[str, Any] = {}
+        self.marks: dict[Key, tuple[int, int]] = {}
+        self.key_marks: dict[Key, tuple[int, int]] = {}
+        self.problems: list[str] = []
+        self.refused: set[Key] = set()
 
     def place(self, key: Key, *, of_key: bool = False) -> str:
         """The file, and the line and column of `key`'s value (or of the key itself)."""

@@ -1,14 +1,17 @@
 """What a server allows: how many, how large, how long, and whom."""
 
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from echokit.config.section import Section
-from echokit.net.admission import Admission, parse_network
-from echokit.net.listen import SocketOptions
 from echokit.units import Duration, Size, format_duration
+
+if TYPE_CHECKING:
+    # A client has limits too, at their defaults, and need not know how a server keeps them.
+    from echokit.net.admission import Admission
+    from echokit.net.listen import SocketOptions
 
 __all__ = ["Limits"]
 
@@ -19,6 +22,8 @@ _Time = Annotated[float, Duration(0, _YEAR)]
 
 
 def _check_network(value: str) -> str:
+    from echokit.net.admission import parse_network  # noqa: PLC0415 - only where there are any
+
     try:
         return str(parse_network(value))
     except ValueError as error:
@@ -104,16 +109,20 @@ class Limits(Section):
     allow: _Networks = Field((), description="Only peers in these networks; none: everybody.")
     deny: _Networks = Field((), description="Nobody in these networks, though `allow` has them.")
 
-    def admission(self) -> Admission | None:
+    def admission(self) -> "Admission | None":
         """Who is let in, for one server, which counts; None where that is everybody."""
+        from echokit.net.admission import Admission, parse_network  # noqa: PLC0415 - see above
+
         if not (self.allow or self.deny or self.max_connections_per_peer):
             return None
         allow, deny = ([parse_network(text) for text in each] for each in (self.allow, self.deny))
         return Admission(allow, deny, self.max_connections_per_peer)
 
     @property
-    def socket_options(self) -> SocketOptions:
+    def socket_options(self) -> "SocketOptions":
         """What the system is told about the connections."""
+        from echokit.net.listen import SocketOptions  # noqa: PLC0415 - see above
+
         return SocketOptions(
             self.send_buffer, self.receive_buffer, self.keepalive, self.tcp_user_timeout
         )

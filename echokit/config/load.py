@@ -4,9 +4,8 @@ import copy
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -22,8 +21,7 @@ __all__ = ["Override", "from_values", "load", "load_with_origins"]
 MOST_TOLD = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
+class Override(NamedTuple):
     """A value from outside the file.
 
     Attributes:

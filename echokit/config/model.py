@@ -9,13 +9,13 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    SerializeAsAny,
     WithJsonSchema,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from echokit.config.limits import Limits
 from echokit.config.section import Section
@@ -65,12 +65,20 @@ def _read_framing(value: Any) -> Framing:
         raise PydanticCustomError("framing", "{why}", {"why": str(error)}) from error
 
 
-class _FramingSchema:
-    """The JSON Schema of `framing:`, made only when it is asked for: it takes every framing."""
+class _FramingKey:
+    """How `framing:` is read, and given out again with all that its own class has."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(
+            _read_framing, handler(source), serialization=core_schema.simple_ser_schema("any")
+        )
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
+        # Made only when it is asked for: it takes every framing.
         built_in = [framing_class(name) for name in BUILT_IN]
         plugin = {
             "type": "object",
@@ -163,11 +171,9 @@ class Config(Section):
     chunk_size: Annotated[int, Size(1, 16 << 20)] = Field(
         16, description="The most bytes that one recv() asks for."
     )
-    framing: Annotated[
-        SerializeAsAny[Framing],
-        BeforeValidator(_read_framing),
-        _FramingSchema(),
-    ] = Field(Raw(), description="How messages stand on the wire.")
+    framing: Annotated[Framing, _FramingKey()] = Field(
+        Raw(), description="How messages stand on the wire."
+    )
     segment: Annotated[
         tuple[int, ...] | str | None,
         BeforeValidator(_read_segment),

@@ -4,14 +4,16 @@ import datetime as dt
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from echokit.net.address import Address
-from echokit.net.admission import Refusal
 from echokit.net.dial import Dialed
 from echokit.net.handler import End
-from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
+
+if TYPE_CHECKING:
+    from echokit.net.admission import Refusal
+    from echokit.observe.counters import Counters
 
 __all__ = ["JsonLines"]
 
@@ -61,11 +63,11 @@ class JsonLines(Observer):
         """A warning."""
         self.tell("warning", message=text)
 
-    def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
+    def refused(self, peer: Address, why: "Refusal", left_out: int) -> None:
         """Who was refused, and why."""
         self.tell("refused", peer=str(peer), reason=why.value, left_out=left_out)
 
-    def counted(self, counters: Counters) -> None:
+    def counted(self, counters: "Counters") -> None:
         """Every number."""
         self.tell("counters", **counters.as_dict())
 

@@ -1,12 +1,16 @@
 """What a server and a client can be asked to tell while they run."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from echokit.net.address import Address
-from echokit.net.admission import Refusal
 from echokit.net.dial import Dialed
 from echokit.net.handler import End
-from echokit.observe.counters import Counters
+
+if TYPE_CHECKING:
+    # A client is told of no counters and no refusals, and need not import them.
+    from echokit.net.admission import Refusal
+    from echokit.observe.counters import Counters
 
 __all__ = ["Observer"]
 
@@ -39,13 +43,13 @@ class Observer:
     def warned(self, text: str) -> None:
         """Something is not as it should be, and serving goes on."""
 
-    def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
+    def refused(self, peer: Address, why: "Refusal", left_out: int) -> None:
         """A client was closed at once. Told once a second for each reason; `left_out` were not."""
 
     def tell_left_out(self, *, at_end: bool) -> None:
         """A second has passed, or serving is at its end: the time to tell how much was not told."""
 
-    def counted(self, counters: Counters) -> None:
+    def counted(self, counters: "Counters") -> None:
         """What has been counted so far was asked for."""
 
     def draining(self, connections: int) -> None:

@@ -3,15 +3,17 @@
 import contextlib
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from echokit.net.address import Address
-from echokit.net.admission import Refusal
 from echokit.net.handler import End, Ending
-from echokit.observe.counters import Counters
 from echokit.observe.escape import escaped, printable
 from echokit.observe.observer import Observer
 from echokit.observe.rate_limit import RateLimits, with_left_out
+
+if TYPE_CHECKING:
+    from echokit.net.admission import Refusal
+    from echokit.observe.counters import Counters
 
 __all__ = ["Diagnostics", "Transcript"]
 
@@ -39,7 +41,7 @@ class Diagnostics(Observer):
                 end.ending, f"connection from {peer} cut: it had not ended when the server did"
             )
 
-    def refused(self, peer: Address, why: Refusal, left_out: int) -> None:
+    def refused(self, peer: Address, why: "Refusal", left_out: int) -> None:
         """Tell who was closed at once, and why."""
         text = f"connection from {peer} refused: {why.value.replace('-', ' ')}"
         self._complain(with_left_out(text, left_out))
@@ -49,7 +51,7 @@ class Diagnostics(Observer):
         for line in self._words.overdue(at_end=at_end):
             self._complain(line)
 
-    def counted(self, counters: Counters) -> None:
+    def counted(self, counters: "Counters") -> None:
         """Tell the numbers."""
         for line in counters.in_words():
             self._complain(line)
