@@ -71,7 +71,8 @@ def _percent(text: str) -> float:
 
 
 def _table(changes: "list[Change]") -> list[str]:
-    from echokit.cli.load_table import FAMILY_TITLES, columns, duration
+    from echokit.cli.load_table import columns, duration
+    from echokit.loadgen.measured import FAMILY_TITLES
 
     def shown(change: "Change", value: float) -> str:
         if change.unit == "us":

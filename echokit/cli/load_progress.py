@@ -4,7 +4,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from echokit.cli.load_table import FAMILY_TITLES, duration
+from echokit.cli.load_table import duration
+from echokit.loadgen.measured import FAMILY_TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

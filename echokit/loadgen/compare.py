@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from echokit.errors import ConfigError
+from echokit.loadgen.figures import STATISTICS
 from echokit.loadgen.measured import FAMILIES, FamilyName, FamilyResult, Slice
 from echokit.loadgen.result import Result
 
@@ -52,7 +53,9 @@ class _Compared:
     of_slice: Callable[[Slice], float | None]
 
 
-def _response(field: str) -> _Compared:
+def _response(statistic: str) -> _Compared:
+    field = STATISTICS[statistic]
+
     def of_family(family: FamilyResult) -> float | None:
         value: float | None = getattr(family.response, field)
         return value
@@ -61,8 +64,7 @@ def _response(field: str) -> _Compared:
         value: float | None = getattr(slice_.response, field)
         return value
 
-    title = field.removesuffix("_us").replace("_", ".")
-    return _Compared(f"response {title}", "us", False, of_family, of_slice)
+    return _Compared(f"response {statistic}", "us", False, of_family, of_slice)
 
 
 def _errors(family: FamilyResult) -> float | None:
@@ -76,7 +78,7 @@ def _slice_errors(slice_: Slice) -> float | None:
 
 _FIGURES = (
     _Compared("requests/s", "1/s", True, lambda f: f.requests_per_s, lambda s: s.requests_per_s),
-    *map(_response, ("p50_us", "p90_us", "p99_us", "p99_9_us", "mean_us")),
+    *map(_response, ("p50", "p90", "p99", "p99.9", "mean")),
     _Compared("errors", "%", False, _errors, _slice_errors),
 )
 

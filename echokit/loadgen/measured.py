@@ -8,6 +8,7 @@ from echokit.loadgen.figures import Figure, Part
 
 __all__ = [
     "FAMILIES",
+    "FAMILY_TITLES",
     "OUTCOMES",
     "Count",
     "FamilyName",
@@ -21,6 +22,7 @@ __all__ = [
 
 FamilyName = Literal["ipv4", "ipv6"]
 FAMILIES: tuple[FamilyName, ...] = ("ipv4", "ipv6")
+FAMILY_TITLES: dict[FamilyName, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]

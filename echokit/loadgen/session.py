@@ -8,14 +8,14 @@ from typing import Literal
 from echokit import __version__
 from echokit.loadgen.audit import audit, calibrate
 from echokit.loadgen.descriptors import allow_descriptors
-from echokit.loadgen.measured import FAMILIES, FamilyName
+from echokit.loadgen.measured import FamilyName
 from echokit.loadgen.objectives import Objective, judge
 from echokit.loadgen.own_server import OwnServer
 from echokit.loadgen.result import Calibration, Result, Target
 from echokit.loadgen.run import LoadRun, Progress
-from echokit.loadgen.settings import SOCKET_FAMILIES, LoadSettings
+from echokit.loadgen.settings import LoadSettings
 from echokit.loadgen.surroundings import environment, timestamp
-from echokit.loadgen.targets import Targets, find_targets
+from echokit.loadgen.targets import Targets, find_targets, own_families, own_targets
 from echokit.net.address import Address, Endpoint
 
 __all__ = ["Session", "Wish", "exit_code"]
@@ -78,43 +78,42 @@ class Session:
         Raises:
             ResolveError: The target has no address (of the family asked for).
             DialError: It takes no connection.
+            ListenError: The own server is to be measured over a family that this machine lacks.
             ConfigError: The framing cannot carry messages of such sizes, or there are more
                 connections than a process may have.
             NothingCameBack: Only a count would end it, and nothing comes back any more.
             ChildDied: A process that it had started died.
         """
-        settings = self.wish.settings
-        if self.wish.target is None or settings.calibrate:
-            # The own server inherits it.
-            allow_descriptors(settings.connections * len(FAMILIES))
-        if self.wish.target is None:
+        settings, target = self.wish.settings, self.wish.target
+        if target is None:
+            # The own server inherits the limit.
+            allow_descriptors(settings.connections, own_families(settings))
             with OwnServer(settings.framing) as server:
-                self._targets = Targets(_wanted(server.addresses, settings), {})
+                self._targets = own_targets(server.addresses, settings)
                 where = ", ".join(map(str, self._targets.addresses.values()))
                 self._tell(f"no target given: measuring echokit's own server on {where}")
-                self._measure(server.addresses)
+                self._calibrate(server.addresses)
+                self._measure()
             return
-        host, port = self.wish.target.host, self.wish.target.port
-        self._targets = find_targets(host, port, settings)
-        for why in self._targets.skipped.values():
+        self._targets = find_targets(target.host, target.port, settings)
+        for why in self._targets.failed.values():
             self._tell(f"{why}; measuring without it")
-        if not settings.calibrate:
-            self._measure({})
-            return
-        with OwnServer(settings.framing) as server:
-            self._calibrate(server.addresses)
-        self._measure({})
-
-    def _measure(self, own: Mapping[FamilyName, Address]) -> None:
-        self._calibrate(own)
-        if self._targets is not None and not self.interrupted:
-            addresses = self._targets.addresses
-            self._run = LoadRun(self.wish.settings, addresses, self._progress)
-            self._run.measure()
+        allow_descriptors(settings.most_connections, len(self._targets.addresses))
+        if settings.calibrate:
+            with OwnServer(settings.framing) as server:
+                self._calibrate(server.addresses)
+        self._measure()
 
     def _calibrate(self, own: Mapping[FamilyName, Address]) -> None:
-        if own and self.wish.settings.calibrate and not self.interrupted:
+        if self.wish.settings.calibrate:
             self._calibration = calibrate(self.wish.settings, next(iter(own.values())))
+
+    def _measure(self) -> None:
+        if self._targets is not None:
+            self._run = LoadRun(self.wish.settings, self._targets.addresses, self._progress)
+            if self.interrupted:
+                self._run.interrupt()
+            self._run.measure()
 
     def result(self, error: str | None = None, code: int | None = None) -> Result:
         """The document of what there is.
@@ -179,14 +178,3 @@ def exit_code(result: Result) -> int:
         return 4
     allowed = any(verdict.figure == "errors" for verdict in result.objectives)
     return 1 if surplus or (well < requests and not allowed) else 0
-
-
-def _wanted(
-    addresses: Mapping[FamilyName, Address], settings: LoadSettings
-) -> dict[FamilyName, Address]:
-    """Those of the family asked for."""
-    return {
-        name: address
-        for name, address in addresses.items()
-        if settings.family in (0, SOCKET_FAMILIES[name])
-    }

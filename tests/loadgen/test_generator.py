@@ -254,6 +254,31 @@ def test_an_interrupt_ends_a_turn_and_abandons_what_is_in_flight(loading: Loadin
     assert generator.turn(60.0).requests == 0
 
 
+@pytest.mark.parametrize("rate", [None, 1000.0], ids=["closed loop", "open loop"])
+def test_an_interrupt_lets_what_is_in_flight_come_back(
+    loading: Loading, monkeypatch: pytest.MonkeyPatch, rate: float | None
+) -> None:
+    monkeypatch.setattr("echokit.loadgen.generator._GRACE", 60.0)
+    generator = loading(echoes, connections=3, in_flight=4, rate=rate)
+    generator.open()
+    generator.reactor.call_later(0.1, generator.interrupt)
+    tally = generator.turn(60.0)
+    assert dict(tally.outcomes) == {"ok": tally.requests}
+    assert tally.requests > 0
+    assert tally.seconds < 10
+
+
+def test_an_interrupt_between_turns_leaves_the_next_one_empty(loading: Loading) -> None:
+    generator = loading(echoes, connections=3)
+    generator.open()
+    assert generator.turn(0.05).requests > 0
+    generator.interrupt()
+    tally = generator.turn(60.0)
+    assert (tally.requests, tally.outcomes.total()) == (0, 0)
+    assert tally.sending_seconds == 0
+    assert generator.turn(60.0).seconds == 0
+
+
 def test_a_target_that_goes_and_comes_back_is_found_again(loading: Loading, host: str) -> None:
     with FakeServer(host, echoes) as first:
         generator = loading(first.port, connections=2)
