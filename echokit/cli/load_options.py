@@ -14,7 +14,7 @@ from echokit.loadgen.objectives import parse_objectives
 from echokit.loadgen.session import Wish
 from echokit.loadgen.settings import LoadSettings
 from echokit.net.address import EVERY_ADDRESS, Endpoint
-from echokit.units import parse_duration, parse_size
+from echokit.units import format_duration, parse_duration, parse_size
 
 __all__ = ["read_wish"]
 
@@ -146,7 +146,8 @@ def _times(least: float, most: float) -> Callable[[str], float]:
     def read(text: str) -> float:
         seconds = parse_duration(text)
         if not least <= seconds <= most:
-            raise ValueError(f"should be a time from {least:g}s to {most:g}s")
+            bounds = f"from {format_duration(least)} to {format_duration(most)}"
+            raise ValueError(f"should be a time {bounds}")
         return seconds
 
     return read

@@ -14,7 +14,7 @@ def allow_descriptors(connections: int, families: int = 1) -> None:
     """
     raise_limit(connections * families)
     if connections * families > (room := room_for_connections()):
-        each = " over each of two families" if families > 1 else ""
+        each = ", over each of two families," if families > 1 else ""
         raise ConfigError(
             f"--connections: {connections} connections{each} are more than a process has room for"
             f" here, {room}: raise the limit (ulimit -n), measure one family (-4 or -6) or a"

@@ -45,6 +45,10 @@ class Session:
         wish: What is asked for.
         tell: Is given what should be known before the end, a line each.
         progress: Is told after each turn how far it is.
+
+    Attributes:
+        interrupted: Whether it was ended early.
+        progress: As it was given.
     """
 
     def __init__(
@@ -57,13 +61,18 @@ class Session:
         self.wish = wish
         self.interrupted = False
         self._tell = tell
-        self._progress = progress
+        self.progress = progress
         self._started_at = timestamp()
         self._began = time.monotonic()
         self._environment = environment()
         self._targets: Targets | None = None
         self._calibration: Calibration | None = None
         self._run: LoadRun | None = None
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the run has begun, so that there is, or will be, something to keep."""
+        return self._run is not None
 
     def interrupt(self) -> None:
         """End it early, with what there is. From any thread, and from signal handlers."""
@@ -110,7 +119,7 @@ class Session:
 
     def _measure(self) -> None:
         if self._targets is not None:
-            self._run = LoadRun(self.wish.settings, self._targets.addresses, self._progress)
+            self._run = LoadRun(self.wish.settings, self._targets.addresses, self.progress)
             if self.interrupted:
                 self._run.interrupt()
             self._run.measure()
@@ -150,9 +159,9 @@ class Session:
         return result.model_copy(update={"exit_code": exit_code(result) if code is None else code})
 
     def _status(self, error: str | None) -> Literal["complete", "interrupted", "failed"]:
-        if error is not None:
-            return "failed"
-        return "interrupted" if self.interrupted else "complete"
+        if self.interrupted:
+            return "interrupted"
+        return "complete" if error is None else "failed"
 
     def _target(self) -> Target | None:
         if self.wish.target is not None:
@@ -166,13 +175,15 @@ class Session:
 def exit_code(result: Result) -> int:
     """The exit code that the figures of `result` stand for.
 
-    1 if every exchange failed; 4 if an objective was missed; 1 if some failed and no objective
-    says how many may; else 0.
+    130 if it was interrupted before there were any; 1 if every exchange failed; 4 if an objective
+    was missed; 1 if some failed and no objective says how many may; else 0.
     """
     requests = sum(family.requests for family in result.families.values())
     well = sum(family.outcomes.ok for family in result.families.values())
     surplus = any(family.surplus_bytes for family in result.families.values())
-    if (requests or result.status != "interrupted") and not well:
+    if result.status == "interrupted" and not requests:
+        return 130
+    if not well:
         return 1
     if not all(verdict.met for verdict in result.objectives):
         return 4

@@ -17,7 +17,8 @@ import jsonschema
 import pytest
 
 import echokit
-from echokit import EchoServer
+from echokit import ConfigError, EchoServer
+from echokit.cli.load_outputs import Outputs
 from tests.cli.peers import reserved_port
 from tests.cli.processes import COMMAND, DEADLINE, Done, Running, environment, run, start
 from tests.conftest import AVAILABLE
@@ -68,7 +69,7 @@ def test_the_first_try_needs_nothing_else() -> None:
     assert done.code == 0
     assert re.fullmatch(r"no target given: measuring echokit's own server on .*", done.complaint)
     table = done.out.decode()
-    assert "closed loop, 1 connection, 64 bytes, raw" in table
+    assert "closed loop, for 300ms, 1 connection, 64 bytes, raw" in table
     assert "seed 5" in table
     for row in ("requests/s", "came back well", "response time", "  p50 ", "  p99.99 ", "  max "):
         assert row in table
@@ -282,6 +283,51 @@ def test_a_full_disk_is_told() -> None:
     assert done.err.decode().splitlines()[-1] == "echokit: /dev/full: no space left on device"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_cannot_be_written_keeps_nothing_else_from_being_written(tmp_path: Path) -> None:
+    path, page = tmp_path / "run.json", tmp_path / "run.html"
+    files = ("--json", str(path), "--junit", "/dev/full", "--html", str(page))
+    done = run("load", *QUICK, "-n", "10", *files)
+    assert done.code == 1
+    assert done.err.decode().splitlines()[-1] == "echokit: /dev/full: no space left on device"
+    assert "requests/s" in done.out.decode()
+    assert _document(path.read_bytes())["status"] == "complete"
+    assert page.read_text().rstrip().endswith("</html>")
+
+
+def test_two_results_do_not_go_to_one_file(tmp_path: Path) -> None:
+    path, link = tmp_path / "run", tmp_path / "link"
+    link.symlink_to(path)
+    done = run("load", "--json", str(path), "--html", str(link))
+    assert (done.code, done.complaint) == (2, f"--json and --html: both would be written to {link}")
+    assert _document(path.read_bytes())["error"] == done.complaint
+    done = run("load", "--json", "-", "--junit", "-")
+    assert done.code == 2
+    assert _document(done.out)["error"] == "--json and --junit: only one of them can go to stdout"
+
+
+def test_a_disk_that_is_full_before_the_run_is_told_before_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real = os.fstatvfs
+
+    def full(fd: int) -> os.statvfs_result:
+        found = list(real(fd))
+        # f_bfree
+        found[3] = 0
+        return os.statvfs_result(found)
+
+    path, page = tmp_path / "run.json", tmp_path / "run.html"
+    Outputs(str(path), None, "quiet", html=str(page)).close()
+    monkeypatch.setattr(os, "fstatvfs", full)
+    with pytest.raises(ConfigError, match=r"^--json: cannot write to .*: no space left on device$"):
+        Outputs(str(path), None, "quiet")
+    # What stands there makes room.
+    path.write_bytes(bytes(100_000))
+    with pytest.raises(ConfigError, match=r"^--html: cannot write to .*: no space left on device$"):
+        Outputs(str(path), None, "quiet", html=str(page))
+
+
 def test_the_target_may_stand_in_a_config(tmp_path: Path, echo_server: EchoServer) -> None:
     config = tmp_path / "target.yaml"
     config.write_text(f'host: "{HOST}"\nport: {echo_server.port}\n')
@@ -319,7 +365,9 @@ def test_an_interrupt_ends_it_with_everything_so_far(
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="connects are seen in /proc/net")
-def test_a_second_interrupt_ends_it_at_once_and_still_writes(tmp_path: Path, host: str) -> None:
+def test_an_interrupt_before_anything_is_measured_ends_it_at_once_and_still_writes(
+    tmp_path: Path, host: str
+) -> None:
     path = tmp_path / "run.json"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
@@ -333,11 +381,29 @@ def test_a_second_interrupt_ends_it_at_once_and_still_writes(tmp_path: Path, hos
             Running("load", _at(host, port), *flags) as running,
         ):
             _wait_for_connect(port)
-            running.signal(signal.SIGINT)
-            done = running.end(signal.SIGTERM)
+            done = running.end(signal.SIGINT)
     assert (done.code, done.complaint, done.out) == (130, "interrupted", b"")
     document = _document(path.read_bytes())
-    assert (document["status"], document["exit_code"]) == ("failed", 130)
+    assert (document["status"], document["exit_code"]) == ("interrupted", 130)
+
+
+def test_an_interrupt_while_the_result_is_written_cuts_nothing_short(
+    tmp_path: Path, echo_server: EchoServer
+) -> None:
+    page = tmp_path / "page"
+    os.mkfifo(page)
+    flags = (*QUICK, "-o", "quiet", "--html", str(page))
+    with (
+        Running("load", _at(HOST, echo_server.port), *flags) as running,
+        page.open("rb", buffering=0) as reading,
+    ):
+        # More than a pipe holds: the rest is being written.
+        read = reading.read(100)
+        running.signal(signal.SIGINT)
+        read += reading.readall()
+        done = running.end()
+    assert done == Done(0, b"", b"")
+    assert read.rstrip().endswith(b"</html>")
 
 
 def _wait_for_connect(port: int) -> None:
@@ -472,7 +538,22 @@ def test_progress_is_shown_on_a_terminal_only(quiet: bool, echo_server: EchoServ
         return
     lines = re.findall(r"IPv[46]  [\d,]+/s  p50 [\d.]+\w+  p99 [\d.]+\w+  0 errors", shown.decode())
     assert len(lines) >= 3
+    # The bar has a line of its own.
+    assert re.search(rb"\d+%[^\r\nI]*\r?\n", shown)
     assert b"requests/s" in out
+
+
+def test_connections_count_for_the_families_and_workers_that_there_are(
+    echo_server: EchoServer,
+) -> None:
+    limited = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh", *COMMAND]
+    at = _at(HOST, echo_server.port)
+    for more in (("-c", "100"), ("-c", "200", "--workers", "2")):
+        flags = ("-n", "300", "--warmup", "0", "--json", "-")
+        done = start("load", at, *flags, *more, command=limited)
+        assert done.code == 0, done.err
+        (family,) = _document(done.out)["families"].values()
+        assert family["connect"]["count"] == int(more[1])
 
 
 def test_more_connections_than_a_process_may_have_are_told() -> None:
