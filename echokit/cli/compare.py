@@ -11,6 +11,7 @@ from echokit.cli.ending import Ended, exit_code, lines
 
 if TYPE_CHECKING:
     from echokit.loadgen.compare import Change
+    from echokit.loadgen.result import Result
 
 __all__ = ["compare", "merge"]
 
@@ -101,7 +102,8 @@ def merge(
 ) -> None:
     """Merge results of 'echokit load' that several machines have measured into one, without loss.
 
-    Rates of runs that ran at the same time are added.
+    Rates, asked for and reached, of runs that ran at the same time are added; those of runs that
+    did not are averaged over all of their time.
     """
     from echokit.cli.load_outputs import Outputs
     from echokit.loadgen.merge import check_histograms
@@ -109,8 +111,20 @@ def merge(
     from echokit.loadgen.result import load_result
 
     found = [check_histograms(load_result(path), path) for path in runs]
+    _check_files(out, runs, found)
     merged = merge_results(found)
     with Outputs(out, None, "table", option="OUT") as outputs:
         outputs.write(merged)
     if out != _STDOUT:
         print(f"echokit: {len(runs)} runs merged into {out}", file=sys.stderr)
+
+
+def _check_files(out: str, runs: list[Path], found: "list[Result]") -> None:
+    """No run counts twice, and none is overwritten."""
+    from echokit.errors import ConfigError
+
+    for number, (path, result) in enumerate(zip(runs, found, strict=True)):
+        if (first := found.index(result)) != number:
+            raise ConfigError(f"{path}: the same run as {runs[first]}: it would count twice")
+        if out != _STDOUT and Path(out).exists() and path.samefile(out):
+            raise ConfigError(f"OUT: {out} is one of the runs, and would be overwritten")

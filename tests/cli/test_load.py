@@ -443,6 +443,23 @@ def test_runs_are_compared_and_merged(tmp_path: Path) -> None:
     assert _document(run("merge", "-", *runs).out) == found
 
 
+def test_no_run_counts_twice_and_none_is_overwritten(tmp_path: Path) -> None:
+    run_ = tmp_path / "a.json"
+    run_.write_bytes((Path(__file__).parents[1] / "loadgen" / "example.json").read_bytes())
+    other = tmp_path / "b.json"
+    other.write_bytes(run_.read_bytes())
+    done = run("merge", str(tmp_path / "out.json"), str(run_), str(other))
+    assert (done.code, done.complaint) == (
+        2, f"{other}: the same run as {run_}: it would count twice"
+    )  # fmt: skip
+    before = run_.read_bytes()
+    done = run("merge", str(run_), str(run_))
+    assert (done.code, done.complaint) == (
+        2, f"OUT: {run_} is one of the runs, and would be overwritten"
+    )  # fmt: skip
+    assert run_.read_bytes() == before
+
+
 def test_a_regression_has_a_code_of_its_own(tmp_path: Path) -> None:
     with FakeServer(HOST, echoes) as server:
         good = _save(tmp_path / "good.json", _at(HOST, server.port), "--rate", "100")
