@@ -9,7 +9,7 @@ from collections.abc import Callable
 from time import monotonic_ns
 
 from echokit.loadgen.lane import Lane
-from echokit.loadgen.pacing import ClosedLoop, OpenLoop
+from echokit.loadgen.pacing import OVERTIME_NS, ClosedLoop, OpenLoop
 from echokit.loadgen.payloads import Payloads
 from echokit.loadgen.plan import Plan
 from echokit.loadgen.records import Records, Tally
@@ -156,7 +156,9 @@ class Generator:
             lane.open()
 
     def _time_is_up(self, seconds: float) -> None:
-        if self._loop.behind:
+        if self._sending and self._loop.goes_on(self._lanes):
+            self._later("turn", OVERTIME_NS / 1e9, lambda: self._time_is_up(seconds))
+        elif self._loop.behind:
             # What was due by now is still sent, for as long as the turn was, at most.
             self._loop.catch_up()
             self._later("turn", seconds, self._give_up)

@@ -17,7 +17,10 @@ from echokit.loadgen.records import Records
 from echokit.loadgen.schedule import NEVER, Schedule
 from echokit.net.reactor import Reactor, Timer
 
-__all__ = ["ClosedLoop", "OpenLoop"]
+__all__ = ["OVERTIME_NS", "ClosedLoop", "OpenLoop"]
+
+# In what steps a turn goes on beyond its time.
+OVERTIME_NS = 1_000_000
 
 
 class ClosedLoop:
@@ -67,6 +70,10 @@ class ClosedLoop:
         if self._left <= 0:
             self._exhausted()
 
+    def goes_on(self, _lanes: list[Lane]) -> bool:
+        """Nobody waits for what a closed loop does not send."""
+        return False
+
     def catch_up(self) -> None:
         """There is nothing to catch up with."""
 
@@ -91,6 +98,9 @@ class OpenLoop:
         self._reactor = reactor
         self._exhausted = exhausted
         self._left = NEVER
+        # When the turn's time was up, in nanoseconds; 0 before that.
+        self._up = 0
+        self._patience = int(plan.timeout * 1e9)
         self._catching_up = False
         self._free: deque[Lane] = deque()
         self._schedule = Schedule(plan.rate or 1.0, plan.phase)
@@ -100,6 +110,7 @@ class OpenLoop:
         """A turn of so many seconds begins, of at most `count` exchanges."""
         self._left = count
         self._catching_up = False
+        self._up = 0
         self._free.clear()
         for lane in lanes:
             lane.listed = False
@@ -124,6 +135,25 @@ class OpenLoop:
         """What is due counts as begun, as it found no connection."""
         if self.behind:
             self._advance()
+
+    def goes_on(self, lanes: list[Lane]) -> bool:
+        """The turn's time is up: whether more falls due, as what was in flight then still is.
+
+        A target that stalls as a turn ends would else hold up the schedule itself, and most of
+        what it would have kept waiting would never be sent, nor counted.
+        """
+        now = monotonic_ns()
+        extended = self._up != 0
+        self._up = self._up or now
+        begun = (lane.since for lane in lanes)
+        if now - self._up < self._patience and any(at and at <= self._up for at in begun):
+            # Beyond the next look, so that nothing is late for it.
+            self._schedule.reach(now + 2 * OVERTIME_NS)
+            self._dispatch(waited=False)
+            return True
+        if extended:
+            self._schedule.reach(now)
+        return False
 
     def catch_up(self) -> None:
         """The turn's time is up: only what was due by now is still sent."""
