@@ -36,8 +36,10 @@ def compare(
     import dataclasses
     import json
 
+    from echokit.observe.escape import printable
+
     try:
-        changes = _compared(before, after, tolerance)
+        changes, notes = _compared(before, after, tolerance)
     except Exception as error:
         if as_json:
             told = {"error": "; ".join(lines(error)), "exit_code": exit_code(error)}
@@ -47,19 +49,24 @@ def compare(
     code = _MISSED if regressed else 0
     if as_json:
         rows = [dataclasses.asdict(change) for change in changes]
-        print(json.dumps({"changes": rows, "exit_code": code}, indent=2))
+        print(json.dumps({"changes": rows, "differences": notes, "exit_code": code}, indent=2))
     else:
+        for note in notes:
+            print(f"echokit: {printable(note)}", file=sys.stderr)
         print("\n".join(_table(changes)))
     if code:
         raise Ended(code)
 
 
-def _compared(before: Path, after: Path, tolerance: str) -> "list[Change]":
+def _compared(before: Path, after: Path, tolerance: str) -> "tuple[list[Change], list[str]]":
+    """What has changed, and what makes that hard to tell."""
     from echokit.loadgen.compare import compare as compare_results
+    from echokit.loadgen.compare import differences
     from echokit.loadgen.result import load_result
 
     share = _percent(tolerance)
-    return compare_results(load_result(before), load_result(after), share)
+    first, second = load_result(before), load_result(after)
+    return compare_results(first, second, share), differences(first, second)
 
 
 def _percent(text: str) -> float:

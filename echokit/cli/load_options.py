@@ -101,12 +101,23 @@ class _Options:
         labels: dict[str, str] = {}
         for text in self._ctx.params["label"] or ():
             name, equals, value = text.partition("=")
-            if not (name and equals):
+            if not _is_text(text):
+                self.problems.append(f"--label: should be UTF-8 text; found {text!r}")
+            elif not (name and equals):
                 self.problems.append(f"--label: write it like run=nightly; found {text!r}")
             elif name in labels:
                 self.problems.append(f"--label: {name!r} is given twice")
             labels[name] = value
         return labels
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written in a document: bytes of argv that are no UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _origin(ctx: typer.Context, name: str) -> str:

@@ -7,10 +7,10 @@ from typing import Literal
 
 from echokit.errors import ConfigError
 from echokit.loadgen.figures import STATISTICS
-from echokit.loadgen.measured import FAMILIES, FamilyName, FamilyResult, Slice
+from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyName, FamilyResult, Slice
 from echokit.loadgen.result import Result
 
-__all__ = ["Change", "compare"]
+__all__ = ["Change", "compare", "differences"]
 
 # With fewer slices than this, nothing can be said of how they vary.
 _FEWEST_SLICES = 3
@@ -102,6 +102,30 @@ def compare(before: Result, after: Result, tolerance: float) -> list[Change]:
         for name in names
         for change in _changes(name, before.families[name], after.families[name], tolerance)
     ]
+
+
+def differences(before: Result, after: Result) -> list[str]:
+    """What makes the figures of two runs hard to compare, a line each."""
+    found = [
+        f"{which} was {run.status}: its figures are those until then"
+        for which, run in (("A", before), ("B", after))
+        if run.status != "complete"
+    ]
+    for name in FAMILIES:
+        having = [run for run in (before, after) if name in run.families]
+        if len(having) == 1:
+            which = "A" if having[0] is before else "B"
+            found.append(f"{FAMILY_TITLES[name]} was measured by {which} alone")
+    if before.settings is None or after.settings is None:
+        return found
+    first, second = before.settings.model_dump(), after.settings.model_dump()
+    asked = [
+        f"{field} {first[field]} and {second[field]}"
+        for field in first
+        # How long the turns are follows from the others.
+        if first[field] != second[field] and field != "turn_s"
+    ]
+    return [*found, *([f"they were asked for otherwise: {', '.join(asked)}"] if asked else [])]
 
 
 def _changes(

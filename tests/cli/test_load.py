@@ -284,6 +284,12 @@ def test_a_full_disk_is_told() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_label_that_is_no_text_is_told_before_anything_runs() -> None:
+    done = start("load", b"--label", b"k=\xff", "--json", "-")
+    assert (done.code, done.complaint) == (2, "--label: should be UTF-8 text; found 'k=\\udcff'")
+    assert _document(done.out)["error"] == done.complaint
+
+
 def test_what_cannot_be_written_keeps_nothing_else_from_being_written(tmp_path: Path) -> None:
     path, page = tmp_path / "run.json", tmp_path / "run.html"
     files = ("--json", str(path), "--junit", "/dev/full", "--html", str(page))
