@@ -73,7 +73,9 @@ def _asked(settings: RunSettings, seed: int | None) -> str:
         "closed loop" if settings.rate_per_s is None else f"{number(settings.rate_per_s)} a second",
         "" if settings.duration_s is None else f"for {format_duration(settings.duration_s)}",
         "" if settings.count is None else f"{number(settings.count)} exchanges of each family",
-        f"{settings.connections} connections" if settings.connections > 1 else "1 connection",
+        "1 connection"
+        if settings.connections == 1
+        else f"{number(settings.connections)} connections",
         f"{settings.in_flight} in flight" if settings.in_flight > 1 else "",
         "a connection for each exchange" if settings.churn else "",
         f"{sizes} bytes" if sizes.isdecimal() else sizes,
