@@ -23,10 +23,14 @@ _CALIBRATION_SECONDS = 0.2
 _SATURATED = 0.9
 # A rate is reached if so much of it was.
 _REACHED = 0.97
-# Lateness that is a greater part of the median response time than this is part of the figures;
-# below the first bound, in microseconds, it is the system's ordinary wake-up.
+# Lateness that is a greater part of the response time than this is part of the figures.
 _LATE = 0.5
-_LATE_LEAST_US = 200
+# Where that is looked at, how it is told, from how many microseconds on (below, it is the system's
+# ordinary wake-up), and of how many values.
+_LATE_LEAST = {
+    "p50_us": ("in the median", 200, 1),
+    "p99_us": ("at p99", 1000, 100),
+}
 _TRUSTWORTHY = "the figures tell of the target"
 
 
@@ -117,17 +121,19 @@ def _rate_missed(settings: LoadSettings, accounts: Mapping[FamilyName, Account])
 
 
 def _late(accounts: Mapping[FamilyName, Account], *, open_loop: bool) -> list[str]:
+    what = "sends were late" if open_loop else "what was ready waited"
     found = []
     for family, account in accounts.items():
         late, response = account.lateness.figure(), account.response.figure()
-        if late.p50_us is None or response.p50_us is None or late.p50_us < _LATE_LEAST_US:
-            continue
-        if late.p50_us > response.p50_us * _LATE:
-            what = "sends were late" if open_loop else "what was ready waited"
-            found.append(
-                f"{FAMILY_TITLES[family]}: {what} by {format_duration(late.p50_us / 1e6)} in the"
-                f" median, of a response time of {format_duration(response.p50_us / 1e6)}"
-            )
+        for name, (where, least, fewest) in _LATE_LEAST.items():
+            lag, whole = getattr(late, name), getattr(response, name)
+            enough = late.count >= fewest and lag is not None and lag >= least
+            if enough and whole is not None and lag > whole * _LATE:
+                found.append(
+                    f"{FAMILY_TITLES[family]}: {what} by {format_duration(lag / 1e6)} {where}, of a"
+                    f" response time of {format_duration(whole / 1e6)}"
+                )
+                break
     return found
 
 
