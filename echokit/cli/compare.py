@@ -11,6 +11,7 @@ from echokit.cli.ending import Ended, exit_code, lines
 
 if TYPE_CHECKING:
     from echokit.loadgen.compare import Change
+    from echokit.loadgen.result import Result
 
 __all__ = ["compare", "merge"]
 
@@ -35,8 +36,10 @@ def compare(
     import dataclasses
     import json
 
+    from echokit.observe.escape import printable
+
     try:
-        changes = _compared(before, after, tolerance)
+        changes, notes = _compared(before, after, tolerance)
     except Exception as error:
         if as_json:
             told = {"error": "; ".join(lines(error)), "exit_code": exit_code(error)}
@@ -46,19 +49,24 @@ def compare(
     code = _MISSED if regressed else 0
     if as_json:
         rows = [dataclasses.asdict(change) for change in changes]
-        print(json.dumps({"changes": rows, "exit_code": code}, indent=2))
+        print(json.dumps({"changes": rows, "differences": notes, "exit_code": code}, indent=2))
     else:
+        for note in notes:
+            print(f"echokit: {printable(note)}", file=sys.stderr)
         print("\n".join(_table(changes)))
     if code:
         raise Ended(code)
 
 
-def _compared(before: Path, after: Path, tolerance: str) -> "list[Change]":
+def _compared(before: Path, after: Path, tolerance: str) -> "tuple[list[Change], list[str]]":
+    """What has changed, and what makes that hard to tell."""
     from echokit.loadgen.compare import compare as compare_results
+    from echokit.loadgen.compare import differences
     from echokit.loadgen.result import load_result
 
     share = _percent(tolerance)
-    return compare_results(load_result(before), load_result(after), share)
+    first, second = load_result(before), load_result(after)
+    return compare_results(first, second, share), differences(first, second)
 
 
 def _percent(text: str) -> float:
@@ -71,7 +79,8 @@ def _percent(text: str) -> float:
 
 
 def _table(changes: "list[Change]") -> list[str]:
-    from echokit.cli.load_table import FAMILY_TITLES, columns, duration
+    from echokit.cli.load_table import columns, duration
+    from echokit.loadgen.measured import FAMILY_TITLES
 
     def shown(change: "Change", value: float) -> str:
         if change.unit == "us":
@@ -100,7 +109,8 @@ def merge(
 ) -> None:
     """Merge results of 'echokit load' that several machines have measured into one, without loss.
 
-    Rates of runs that ran at the same time are added.
+    Rates, asked for and reached, of runs that ran at the same time are added; those of runs that
+    did not are averaged over all of their time.
     """
     from echokit.cli.load_outputs import Outputs
     from echokit.loadgen.merge import check_histograms
@@ -108,8 +118,20 @@ def merge(
     from echokit.loadgen.result import load_result
 
     found = [check_histograms(load_result(path), path) for path in runs]
+    _check_files(out, runs, found)
     merged = merge_results(found)
     with Outputs(out, None, "table", option="OUT") as outputs:
         outputs.write(merged)
     if out != _STDOUT:
         print(f"echokit: {len(runs)} runs merged into {out}", file=sys.stderr)
+
+
+def _check_files(out: str, runs: list[Path], found: "list[Result]") -> None:
+    """No run counts twice, and none is overwritten."""
+    from echokit.errors import ConfigError
+
+    for number, (path, result) in enumerate(zip(runs, found, strict=True)):
+        if (first := found.index(result)) != number:
+            raise ConfigError(f"{path}: the same run as {runs[first]}: it would count twice")
+        if out != _STDOUT and Path(out).exists() and path.samefile(out):
+            raise ConfigError(f"OUT: {out} is one of the runs, and would be overwritten")

@@ -1,16 +1,13 @@
 """`echokit load`: the load generator and latency meter."""
 
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echokit.cli.ending import Ended, exit_code, lines
+from echokit.cli.ending import INTERRUPTED, Ended, exit_code, lines
 from echokit.cli.options import (
     ChunkSize,
     ConnectTimeout,
@@ -24,7 +21,6 @@ from echokit.cli.options import (
 if TYPE_CHECKING:
     from echokit.cli.load_outputs import Outputs
     from echokit.loadgen.result import Result
-    from echokit.loadgen.session import Session
 
 __all__ = ["EXAMPLES", "load"]
 
@@ -149,7 +145,7 @@ def load(
     ] = None,
     junit: Annotated[
         str | None,
-        typer.Option("--junit", metavar="FILE", help="Write the verdicts as JUnit XML."),
+        typer.Option("--junit", metavar="FILE|-", help="Write the verdicts as JUnit XML."),
     ] = None,
     html: Annotated[
         str | None,
@@ -194,45 +190,28 @@ def load(
 
 def _run(ctx: typer.Context, outputs: "Outputs") -> "Result":
     """Do what the line asks for, and write what it came to, also after an error."""
+    from echokit.cli.load_interrupts import Interrupts
     from echokit.cli.load_options import read_wish
     from echokit.cli.load_progress import shown_progress
     from echokit.loadgen.session import Session
 
-    wish = read_wish(ctx)
-    with shown_progress(quiet=outputs.quiet) as progress:
-        session = Session(wish, tell=_tell, progress=progress)
-        with _signals(session):
-            try:
+    session = Session(read_wish(ctx), tell=_tell)
+    with Interrupts(session) as interrupts:
+        try:
+            with shown_progress(quiet=outputs.quiet) as session.progress:
                 session.run()
-            except BaseException as error:
-                told = "; ".join(lines(error))
-                outputs.write(session.result(told, exit_code(error)))
-                raise
-    result = session.result()
-    outputs.write(result)
+        except BaseException as error:
+            told = "; ".join(lines(error))
+            interrupts.writing()
+            outputs.write(session.result(told, exit_code(error)))
+            raise
+        interrupts.writing()
+        result = session.result()
+        outputs.write(result)
+    if result.exit_code == INTERRUPTED:
+        _tell("interrupted before anything was measured")
     return result
 
 
 def _tell(line: str) -> None:
     print(f"echokit: {line}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _signals(session: "Session") -> Iterator[None]:
-    """The first SIGINT or SIGTERM ends the run early, with what it has; the second at once."""
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        if session.interrupted:
-            raise KeyboardInterrupt
-        session.interrupt()
-
-    before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            with suppress(TypeError):
-                signal.signal(number, handler)
-
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)

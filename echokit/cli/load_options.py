@@ -14,7 +14,7 @@ from echokit.loadgen.objectives import parse_objectives
 from echokit.loadgen.session import Wish
 from echokit.loadgen.settings import LoadSettings
 from echokit.net.address import EVERY_ADDRESS, Endpoint
-from echokit.units import parse_duration, parse_size
+from echokit.units import format_duration, parse_duration, parse_size
 
 __all__ = ["read_wish"]
 
@@ -101,12 +101,23 @@ class _Options:
         labels: dict[str, str] = {}
         for text in self._ctx.params["label"] or ():
             name, equals, value = text.partition("=")
-            if not (name and equals):
+            if not _is_text(text):
+                self.problems.append(f"--label: should be UTF-8 text; found {text!r}")
+            elif not (name and equals):
                 self.problems.append(f"--label: write it like run=nightly; found {text!r}")
             elif name in labels:
                 self.problems.append(f"--label: {name!r} is given twice")
             labels[name] = value
         return labels
+
+
+def _is_text(text: str) -> bool:
+    """Whether it can be written in a document: bytes of argv that are no UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _origin(ctx: typer.Context, name: str) -> str:
@@ -146,7 +157,8 @@ def _times(least: float, most: float) -> Callable[[str], float]:
     def read(text: str) -> float:
         seconds = parse_duration(text)
         if not least <= seconds <= most:
-            raise ValueError(f"should be a time from {least:g}s to {most:g}s")
+            bounds = f"from {format_duration(least)} to {format_duration(most)}"
+            raise ValueError(f"should be a time {bounds}")
         return seconds
 
     return read

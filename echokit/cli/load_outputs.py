@@ -1,12 +1,15 @@
 """Where the result of a load goes: opened before the run, written after it."""
 
+import math
 import os
 import stat
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
+from echokit.cli.ending import exit_code, lines
 from echokit.errors import ConfigError, reason
 
 if TYPE_CHECKING:
@@ -15,17 +18,28 @@ if TYPE_CHECKING:
 __all__ = ["Outputs"]
 
 _STDOUT = "-"
+# With less room than this, in bytes, it is known before the run that a file has no place.
+_LEAST_JSON = 8 << 10
+_LEAST = {"--junit": 1 << 10, "--html": 4 << 20}
 
 
 class Outputs:
     """The files that were asked for, and stdout; a context manager.
+
+    Args:
+        json: Where the document goes; `-` is stdout, here as for the others.
+        junit: Where the verdicts go.
+        output: What else stdout tells.
+        html: Where the page goes.
+        option: How the option of the document is called.
 
     Attributes:
         quiet: Whether nothing but a document is told on stdout.
         written: Whether the result has been written.
 
     Raises:
-        ConfigError: One cannot be written to, or the words for it are unknown.
+        ConfigError: One cannot be written to, or the words for it are unknown; the document, if
+            it can be written, says so too.
     """
 
     def __init__(
@@ -37,66 +51,114 @@ class Outputs:
         html: str | None = None,
         option: str = "--json",
     ) -> None:
-        if output not in ("table", "quiet"):
-            raise ConfigError(f"--output: should be 'table' or 'quiet'; found {output!r}")
-        if html is not None:
-            import echokit.loadgen.report  # noqa: F401 - what it needs may not be installed
-        self._json_to_stdout = json == _STDOUT
-        self._html_to_stdout = html == _STDOUT
-        if self._json_to_stdout and self._html_to_stdout:
-            raise ConfigError("--json and --html: only one of them can go to stdout")
-        self.quiet = output == "quiet" or self._json_to_stdout or self._html_to_stdout
         self.written = False
-        self._names = (json or "", junit or "", html or "")
-        self._json: IO[str] | None = None
-        self._junit: IO[str] | None = None
-        self._html: IO[str] | None = None
+        self._json = option
+        # By the option that names each: the file, and what it is called.
+        self._files: dict[str, tuple[IO[str], str]] = {}
+        self._to_stdout = ""
         try:
-            self._json = _open(option, None if self._json_to_stdout else json)
-            self._junit = _open("--junit", junit)
-            self._html = _open("--html", None if self._html_to_stdout else html)
-        except BaseException:
+            self._open(option, json)
+            _check(output, html)
+            self._open("--junit", junit)
+            self._open("--html", html)
+        except BaseException as error:
+            if isinstance(error, ConfigError):
+                from echokit.loadgen.surroundings import unstarted
+
+                self._write_json(unstarted("; ".join(lines(error)), exit_code(error)))
             self.close()
             raise
+        self.quiet = output == "quiet" or bool(self._to_stdout)
+
+    def _open(self, option: str, path: str | None) -> None:
+        """Open a file for writing; what stands in it stays until there is something new."""
+        if path is None:
+            return
+        if path == _STDOUT:
+            if self._to_stdout:
+                raise ConfigError(
+                    f"{self._to_stdout} and {option}: only one of them can go to stdout"
+                )
+            self._to_stdout = option
+            return
+        try:
+            # Without "w", which would empty it before the run.
+            file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "w", encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = reason(error) if isinstance(error, OSError) else str(error)
+            raise ConfigError(f"{option}: cannot write to {path}: {why}") from error
+        twin = next((n for n, (other, _) in self._files.items() if _same(file, other)), None)
+        full = _room(file) < _LEAST.get(option, _LEAST_JSON)
+        if twin is None and not full:
+            self._files[option] = file, path
+            return
+        file.close()
+        if twin is not None:
+            raise ConfigError(f"{twin} and {option}: both would be written to {path}")
+        raise ConfigError(f"{option}: cannot write to {path}: no space left on device")
 
     def write(self, result: "Result") -> None:
-        """Write `result` everywhere.
+        """Write `result` everywhere; that one place fails keeps it from no other.
 
         Raises:
-            OSError: Not everything could be written.
+            OSError: Not everything could be written: the first failure; the others are told.
         """
         self.written = True
-        if self._json_to_stdout:
-            sys.stdout.write(result.to_json())
-        elif not self.quiet and result.families:
+        failures = []
+        for write in (self._show, self._write_json, self._write_junit, self._write_html):
+            try:
+                write(result)
+            except OSError as error:
+                failures.append(error)
+        for failure in failures[1:]:
+            print("\n".join(f"echokit: {line}" for line in lines(failure)), file=sys.stderr)
+        if failures:
+            raise failures[0]
+
+    def _show(self, result: "Result") -> None:
+        if not self.quiet and any(family.requests for family in result.families.values()):
             from echokit.cli.load_table import table
 
             print("\n".join(table(result)), flush=True)
-        if self._json is not None:
-            _fill(self._json, self._names[0], result.to_json())
-        if self._junit is not None:
-            from echokit.loadgen.junit import junit_xml
 
-            _fill(self._junit, self._names[1], junit_xml(result))
-        if self._html_to_stdout or self._html is not None:
-            self._write_html(result)
+    def _write_json(self, result: "Result") -> None:
+        self._fill(self._json, result.to_json)
+
+    def _write_junit(self, result: "Result") -> None:
+        from echokit.loadgen.junit import junit_xml
+
+        self._fill("--junit", lambda: junit_xml(result))
 
     def _write_html(self, result: "Result") -> None:
-        from echokit.loadgen.report import html_page
+        def page() -> str:
+            from echokit.loadgen.report import html_page
 
-        page = html_page(result)
-        if self._html is not None:
-            _fill(self._html, self._names[2], page)
-        else:
-            sys.stdout.write(page)
+            return html_page(result)
+
+        self._fill("--html", page)
+
+    def _fill(self, option: str, text: Callable[[], str]) -> None:
+        """Write the text to where the option has it, if it was given."""
+        if option == self._to_stdout:
+            sys.stdout.write(text())
+            sys.stdout.flush()
+        elif option in self._files:
+            file, name = self._files[option]
+            written = text()
+            try:
+                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    file.truncate(0)
+                file.write(written)
+                file.flush()
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, name) from error
 
     def close(self) -> None:
         """Close the files."""
-        for file in (self._json, self._junit, self._html):
-            if file is not None:
-                # What could not be written has been told by now, and would be tried once more.
-                with suppress(OSError):
-                    file.close()
+        for file, _ in self._files.values():
+            # What could not be written has been told by now, and would be tried once more.
+            with suppress(OSError):
+                file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -110,23 +172,23 @@ class Outputs:
         self.close()
 
 
-def _open(option: str, name: str | None) -> IO[str] | None:
-    """The file, open for writing; what stands in it stays until there is something new."""
-    if name is None:
-        return None
-    try:
-        # Without "w", which would empty it before the run.
-        return os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT, 0o666), "w", encoding="utf-8")
-    except (OSError, ValueError) as error:
-        why = reason(error) if isinstance(error, OSError) else str(error)
-        raise ConfigError(f"{option}: cannot write to {name}: {why}") from error
+def _check(output: str, html: str | None) -> None:
+    if output not in ("table", "quiet"):
+        raise ConfigError(f"--output: should be 'table' or 'quiet'; found {output!r}")
+    if html is not None:
+        import echokit.loadgen.report  # noqa: F401 - what it needs may not be installed
 
 
-def _fill(file: IO[str], name: str, text: str) -> None:
-    try:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.truncate(0)
-        file.write(text)
-        file.flush()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, name) from error
+def _same(file: IO[str], other: IO[str]) -> bool:
+    """Whether both are one file; devices may take more than one stream."""
+    first, second = (os.fstat(each.fileno()) for each in (file, other))
+    return stat.S_ISREG(first.st_mode) and os.path.samestat(first, second)
+
+
+def _room(file: IO[str]) -> float:
+    """How many bytes there are for the file, where its filesystem tells that."""
+    status, system = os.fstat(file.fileno()), os.fstatvfs(file.fileno())
+    if not stat.S_ISREG(status.st_mode) or not system.f_blocks:
+        return math.inf
+    # What stands in it makes room for what takes its place.
+    return system.f_bfree * system.f_frsize + status.st_size

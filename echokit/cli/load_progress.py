@@ -4,7 +4,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from echokit.cli.load_table import FAMILY_TITLES, duration
+from echokit.cli.load_table import duration
+from echokit.loadgen.measured import FAMILY_TITLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,13 +42,17 @@ def shown_progress(*, quiet: bool) -> "Iterator[Callable[[Progress], None] | Non
 def _drawn(progress: "Progress") -> "RenderableType":
     from rich.console import Group
     from rich.progress_bar import ProgressBar
+    from rich.table import Table
     from rich.text import Text
+
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(total=1.0, completed=progress.share, width=40), f"{progress.share:.0%}")
 
     lines = [
         Text(f"{FAMILY_TITLES[family]}  {_so_far(account)}", overflow="ellipsis", no_wrap=True)
         for family, account in progress.accounts.items()
     ]
-    return Group(ProgressBar(total=1.0, completed=progress.share, width=40), *lines)
+    return Group(bar, *lines)
 
 
 def _so_far(account: "Account") -> str:

@@ -1,20 +1,14 @@
 """The result of a load as a table: families side by side, and the ratio between them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from echokit.loadgen.figures import PERCENTILES
-from echokit.loadgen.measured import OUTCOMES, FamilyName, FamilyResult
+from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES
 from echokit.loadgen.result import Result, RunSettings, Verdict
+from echokit.loadgen.shown import column_titles, number, ratio, shown_figures
 from echokit.observe.escape import printable
 from echokit.units import format_duration, format_size
 
-__all__ = ["FAMILY_TITLES", "columns", "duration", "table"]
-
-FAMILY_TITLES: dict[FamilyName, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
-
-_SPAN_TITLES = {"connect": "connect", "service": "service time", "response": "response time"}
-_STATISTICS = ("min_us", *PERCENTILES, "max_us", "mean_us")
-_CONNECT_STATISTICS = ("p50_us", "p99_us", "max_us")
+__all__ = ["columns", "duration", "table"]
 
 
 def duration(microseconds: float | None) -> str:
@@ -29,7 +23,7 @@ def duration(microseconds: float | None) -> str:
 
 def table(result: Result) -> list[str]:
     """The lines that tell `result` to a person."""
-    lines = [*_heading(result), "", *columns(_rows(result)), ""]
+    lines = [*_heading(result), "", *columns(list(_rows(result))), ""]
     if result.objectives:
         lines += [*columns([_objective(verdict) for verdict in result.objectives]), ""]
     audit = result.self_audit
@@ -58,11 +52,14 @@ def _heading(result: Result) -> Iterator[str]:
         address for family in result.families.values() for address in family.addresses
     )
     if result.merged_from:
-        yield f"{addresses}: {len(result.merged_from)} runs together"
+        yield f"{addresses}: {len(result.merged_from)} runs merged"
     else:
         yield addresses
+    for name, why in result.skipped.items():
+        yield printable(f"{FAMILY_TITLES[name]} was not measured: {why}")
     if result.settings is not None:
-        yield _asked(result.settings, result.seed)
+        each = "each " if result.merged_from else ""
+        yield f"{each}{_asked(result.settings, result.seed)}"
     if result.labels:
         labels = ", ".join(f"{name}={value}" for name, value in result.labels.items())
         yield printable(labels)
@@ -73,8 +70,12 @@ def _asked(settings: RunSettings, seed: int | None) -> str:
     if settings.size_max != settings.size_min:
         sizes += f" to {format_size(settings.size_max)}"
     parts = [
-        "closed loop" if settings.rate_per_s is None else f"{settings.rate_per_s:g} a second",
-        f"{settings.connections} connections" if settings.connections > 1 else "1 connection",
+        "closed loop" if settings.rate_per_s is None else f"{number(settings.rate_per_s)} a second",
+        "" if settings.duration_s is None else f"for {format_duration(settings.duration_s)}",
+        "" if settings.count is None else f"{number(settings.count)} exchanges of each family",
+        "1 connection"
+        if settings.connections == 1
+        else f"{number(settings.connections)} connections",
         f"{settings.in_flight} in flight" if settings.in_flight > 1 else "",
         "a connection for each exchange" if settings.churn else "",
         f"{sizes} bytes" if sizes.isdecimal() else sizes,
@@ -86,56 +87,19 @@ def _asked(settings: RunSettings, seed: int | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _rows(result: Result) -> list[list[str]]:
-    families = list(result.families.items())
-    both = len(families) > 1
-    ratio = "/".join(FAMILY_TITLES[name] for name, _ in families[::-1])
-    rows = [["", *(FAMILY_TITLES[name] for name, _ in families), *([ratio] if both else [])]]
-
-    def add(
-        title: str,
-        read: Callable[[FamilyResult], float | None],
-        show: Callable[[float | None], str] = duration,
-    ) -> None:
-        values = [read(family) for _, family in families]
-        row = [title, *map(show, values)]
-        if both:
-            first, second = values
-            row.append(f"{second / first:.2f}" if first and second is not None else "")
-        rows.append(row)
-
-    add("requests/s", lambda family: family.requests_per_s, _number)
-    add("exchanges", lambda family: family.requests, _number)
-    for outcome in OUTCOMES:
-        if outcome == "ok" or any(getattr(f.outcomes, outcome) for _, f in families):
-            title = "came back well" if outcome == "ok" else outcome.replace("_", " ")
-            add(title, lambda family, kind=outcome: getattr(family.outcomes, kind), _number)  # type: ignore[misc]
-    for name, title in (("unsent", "never sent"), ("surplus_bytes", "bytes too many")):
-        if any(getattr(family, name) for _, family in families):
-            add(title, lambda family, which=name: getattr(family, which), _number)  # type: ignore[misc]
-    for span in _spans(result):
-        rows.append([""] * len(rows[0]))
-        rows.append([_SPAN_TITLES[span], *[""] * (len(rows[0]) - 1)])
-        for statistic in _CONNECT_STATISTICS if span == "connect" else _STATISTICS:
-            title = statistic.removesuffix("_us").replace("_", ".", 1)
-            add(f"  {title}", lambda f, s=span, n=statistic: getattr(getattr(f, s), n))  # type: ignore[misc]
-    return rows
-
-
-def _spans(result: Result) -> list[str]:
-    """The times that are worth a row: where response and service are the same, one is."""
-    families = list(result.families.values())
-    same = all(family.response == family.service for family in families)
-    connected = any(family.connect.count > 1 for family in families)
-    return [
-        *(["connect"] if connected else []),
-        *([] if same else ["service"]),
-        "response",
-    ]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.4g}"  # noqa: PLR2004 - below it, digits after the point tell
+def _rows(result: Result) -> Iterator[list[str]]:
+    families = {name: result.families[name] for name in FAMILIES if name in result.families}
+    titles = column_titles(families)
+    yield ["", *titles]
+    for group in shown_figures(families):
+        if group.title:
+            yield [""] * (len(titles) + 1)
+            yield [group.title, *[""] * len(titles)]
+        for row in group.rows:
+            show = duration if row.unit == "us" else number
+            ratios = [ratio(row.values)] if len(row.values) > 1 else []
+            title = f"  {row.title}" if group.title else row.title
+            yield [title, *map(show, row.values), *ratios]
 
 
 def _objective(verdict: Verdict) -> list[str]:
@@ -143,7 +107,7 @@ def _objective(verdict: Verdict) -> list[str]:
         measured = duration(verdict.measured)
     else:
         unit = {"%": "%", "1": "", "1/s": "/s"}[verdict.unit]
-        measured = "-" if verdict.measured is None else f"{verdict.measured:.4g}{unit}"
+        measured = "-" if verdict.measured is None else f"{number(verdict.measured)}{unit}"
     word = "met" if verdict.met else "MISSED"
     return [f"{word:<6}  {verdict.term}", FAMILY_TITLES[verdict.family], measured]
 
@@ -153,6 +117,6 @@ def _calibrated(result: Result) -> str:
     if not calibration:
         return ""
     return (
-        f"; against echokit's own server it reaches {calibration.requests_per_s:,.0f} a second,"
+        f"; against echokit's own server it reaches {number(calibration.requests_per_s)} a second,"
         f" p50 {duration(calibration.service.p50_us)}"
     )

@@ -5,13 +5,14 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from echokit.config import Config
     from echokit.exchange import Source
     from echokit.framing.base import Framing
@@ -43,8 +44,10 @@ def what_to_send(
     count: int,
     settings: "Config",
     opened: ExitStack,
-) -> "tuple[Source, int]":
+) -> "tuple[Iterable[Source], int]":
     """Where it comes from, by one of three ways, and how much of it may be under way at once.
+
+    Of several sources, each is for an exchange of its own.
 
     Raises:
         ConfigError: There is nothing to send, or it cannot be sent.
@@ -57,13 +60,13 @@ def what_to_send(
     if file is not None:
         return _file(file, count, settings, opened)
     if message is not None and message != "-":
-        return _repeated(os.fsencode(message), count, settings.framing), 0
+        return [_repeated(os.fsencode(message), count, settings.framing)], 0
     if count > 1:
         raise ConfigError("--count goes with MESSAGE or --file, not with stdin")
     if sys.stdin is None or (message is None and sys.stdin.isatty()):
         raise ConfigError("nothing to send: give a MESSAGE, --file, or pipe it in")
     size = _PIECE if settings.framing.transparent else settings.chunk_size
-    return Stream(sys.stdin.fileno(), settings.framing.cutter(size)), WINDOW
+    return [Stream(sys.stdin.fileno(), settings.framing.cutter(size))], WINDOW
 
 
 class Stream:
@@ -111,11 +114,12 @@ def _repeated(message: bytes, count: int, framing: "Framing") -> "Source":
     return Messages(itertools.repeat(message, count))
 
 
-def _file(path: Path, count: int, settings: "Config", opened: ExitStack) -> "tuple[Source, int]":
+def _file(
+    path: Path, count: int, settings: "Config", opened: ExitStack
+) -> "tuple[Iterable[Source], int]":
     """A file: one message where the framing has messages, else a stream of pieces."""
     from echokit.client import WINDOW
     from echokit.errors import ConfigError, MessageTooLarge, reason
-    from echokit.exchange import Messages
 
     limit = getattr(settings.framing, "max_message", None)
     try:
@@ -124,13 +128,13 @@ def _file(path: Path, count: int, settings: "Config", opened: ExitStack) -> "tup
         if settings.framing.transparent:
             if count > 1 and not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"--file: {path} is no regular file: it can be sent only once")
-            return Messages(_pieces(file, count)), WINDOW
+            return _copies(file, count), WINDOW
         # What is no regular file may have no end: no more is read than a message may have.
         message = _read(file, limit)
         if limit is not None and len(message) > limit:
             size = max(status.st_size, len(message))
             raise ConfigError(f"--file: {path}: {MessageTooLarge(size, limit)}")
-        return _repeated(message, count, settings.framing), 0
+        return [_repeated(message, count, settings.framing)], 0
     except OSError as error:
         raise ConfigError(f"--file: {path}: {reason(error)}") from error
 
@@ -145,9 +149,11 @@ def _read(file: FileIO, limit: int | None) -> bytes:
     return b"".join(pieces)
 
 
-def _pieces(file: FileIO, count: int) -> Iterator[bytes]:
+def _copies(file: FileIO, count: int) -> "Iterator[Source]":
+    """The file so many times, each from its beginning."""
+    from echokit.exchange import Messages
+
     for number in range(count):
         if number:
             file.seek(0)
-        while piece := file.read(_PIECE):
-            yield piece
+        yield Messages(iter(lambda: file.read(_PIECE), b""))

@@ -29,6 +29,8 @@ from echokit.cli.options import (
 from echokit.cli.payload import Stream, read_count, what_to_send
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from echokit.client import EchoClient
     from echokit.config import Config
     from echokit.exchange import Exchange, Source
@@ -106,11 +108,11 @@ def send(
             raise ConfigError("the host is every address, which is for serve: name the server's")
         with ExitStack() as opened:
             times = read_count(count)
-            source, window = what_to_send(message, file, times, settings, opened)
-            _exchange(settings, source, window)
+            sources, window = what_to_send(message, file, times, settings, opened)
+            _exchange(settings, sources, window)
 
 
-def _exchange(settings: "Config", source: "Source", window: int) -> None:
+def _exchange(settings: "Config", sources: "Iterable[Source]", window: int) -> None:
     """Connect, send everything, hold it against what comes back, close."""
     from echokit.client import EchoClient
 
@@ -130,20 +132,21 @@ def _exchange(settings: "Config", source: "Source", window: int) -> None:
         ) as client,
         _Progress(output) as progress,
     ):
-        if output == "raw":
-            done = _to_stdout(client, source, window, progress)
-        else:
-            done = client.exchange(source, progress.count, window=window)
+        messages, payload_bytes, seconds = 0, 0, 0.0
+        for source in sources:
+            if output == "raw":
+                done = _to_stdout(client, source, window, progress)
+            else:
+                done = client.exchange(source, progress.count, window=window)
+            messages += done.messages
+            payload_bytes += done.payload_bytes
+            seconds += done.seconds
     if output == "json":
         from echokit.observe.json_lines import JsonLines
 
-        JsonLines().tell(
-            "result",
-            ok=True,
-            messages=done.messages,
-            payload_bytes=done.payload_bytes,
-            elapsed_ms=round(done.seconds * 1e3, 3),
-        )
+        elapsed_ms = round(seconds * 1e3, 3)
+        facts = {"messages": messages, "payload_bytes": payload_bytes, "elapsed_ms": elapsed_ms}
+        JsonLines().tell("result", ok=True, **facts)
 
 
 def _observer(output: str) -> "Observer":

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from echokit.loadgen.account import Account
 from echokit.loadgen.generator import Generator
 from echokit.loadgen.histogram import Histogram
-from echokit.loadgen.measured import FamilyName
+from echokit.loadgen.measured import FAMILY_TITLES, FamilyName
 from echokit.loadgen.payloads import Payloads
 from echokit.loadgen.plan import Plan
 from echokit.loadgen.result import Calibration, Environment, SelfAudit, WarmUp
 from echokit.loadgen.run import LoadRun
 from echokit.loadgen.settings import LoadSettings
+from echokit.loadgen.shown import number
 from echokit.net.address import Address
 from echokit.units import format_duration
 
@@ -22,10 +23,14 @@ _CALIBRATION_SECONDS = 0.2
 _SATURATED = 0.9
 # A rate is reached if so much of it was.
 _REACHED = 0.97
-# Lateness that is a greater part of the median response time than this is part of the figures;
-# below the first bound, in microseconds, it is the system's ordinary wake-up.
+# Lateness that is a greater part of the response time than this is part of the figures.
 _LATE = 0.5
-_LATE_LEAST_US = 200
+# Where that is looked at, how it is told, from how many microseconds on (below, it is the system's
+# ordinary wake-up), and of how many values.
+_LATE_LEAST = {
+    "p50_us": ("in the median", 200, 1),
+    "p99_us": ("at p99", 1000, 100),
+}
 _TRUSTWORTHY = "the figures tell of the target"
 
 
@@ -33,7 +38,7 @@ def calibrate(settings: LoadSettings, address: Address) -> Calibration:
     """Measure one generator process against echokit's own server at `address`, closed loop."""
     plan = Plan(
         address=address,
-        connections=settings.connections,
+        connections=settings.most_connections,
         in_flight=settings.in_flight,
         rate=None,
         churn=settings.churn,
@@ -84,7 +89,7 @@ def audit(run: LoadRun, where: Environment, calibration: Calibration | None) -> 
 
 def _nothing(accounts: Mapping[FamilyName, Account]) -> list[str]:
     return [
-        f"{_NAMES[family]}: nothing came back well: there are no times"
+        f"{FAMILY_TITLES[family]}: nothing came back well: there are no times"
         for family, account in accounts.items()
         if not account.response.count
     ]
@@ -107,26 +112,28 @@ def _rate_missed(settings: LoadSettings, accounts: Mapping[FamilyName, Account])
             continue
         rate = total.rate
         if rate < settings.rate * _REACHED:
-            unsent = f", {total.unsent} were never sent" if total.unsent else ""
+            unsent = f", {number(total.unsent)} were never sent" if total.unsent else ""
             found.append(
-                f"{_NAMES[family]}: the rate of {settings.rate:g} a second was not reached:"
-                f" {rate:.0f} a second{unsent}"
+                f"{FAMILY_TITLES[family]}: the rate of {number(settings.rate)} a second was not"
+                f" reached: {number(rate)} a second{unsent}"
             )
     return found
 
 
 def _late(accounts: Mapping[FamilyName, Account], *, open_loop: bool) -> list[str]:
+    what = "sends were late" if open_loop else "what was ready waited"
     found = []
     for family, account in accounts.items():
         late, response = account.lateness.figure(), account.response.figure()
-        if late.p50_us is None or response.p50_us is None or late.p50_us < _LATE_LEAST_US:
-            continue
-        if late.p50_us > response.p50_us * _LATE:
-            what = "sends were late" if open_loop else "what was ready waited"
-            found.append(
-                f"{_NAMES[family]}: {what} by {format_duration(late.p50_us / 1e6)} in the median,"
-                f" of a response time of {format_duration(response.p50_us / 1e6)}"
-            )
+        for name, (where, least, fewest) in _LATE_LEAST.items():
+            lag, whole = getattr(late, name), getattr(response, name)
+            enough = late.count >= fewest and lag is not None and lag >= least
+            if enough and whole is not None and lag > whole * _LATE:
+                found.append(
+                    f"{FAMILY_TITLES[family]}: {what} by {format_duration(lag / 1e6)} {where}, of a"
+                    f" response time of {format_duration(whole / 1e6)}"
+                )
+                break
     return found
 
 
@@ -137,6 +144,3 @@ def _busy_machine(where: Environment) -> list[str]:
     if load <= where.cpu_count:
         return []
     return [f"the machine was busy before: load average {load:.1f} on {where.cpu_count} CPUs"]
-
-
-_NAMES: dict[FamilyName, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}

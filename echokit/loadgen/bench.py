@@ -22,7 +22,8 @@ class Bench:
 
     def __init__(self, plan: BenchPlan) -> None:
         self._generators: dict[FamilyName, Generator] = {}
-        allow_descriptors(sum(each.connections for each in plan.plans.values()))
+        connections = max(each.connections for each in plan.plans.values())
+        allow_descriptors(connections, len(plan.plans))
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             for family, each in plan.plans.items():

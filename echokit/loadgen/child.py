@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Self
 
 from echokit.errors import EchokitError
+from echokit.worker_process import ending_in_words
 
 __all__ = ["Child", "ChildDied", "channel"]
 
@@ -25,10 +26,15 @@ class ChildDied(EchokitError):
 
 
 class Child:
-    """A process that runs `module`, and the channel to it."""
+    """A process that runs `module`, and the channel to it.
 
-    def __init__(self, module: str) -> None:
-        self._module = module
+    Args:
+        module: A module of this package.
+        title: What it is, for the error of its death.
+    """
+
+    def __init__(self, module: str, title: str) -> None:
+        self._title = title
         ours, theirs = socket.socketpair()
         with contextlib.ExitStack() as undo:
             undo.callback(ours.close)
@@ -70,7 +76,11 @@ class Child:
         return answer
 
     def _died(self) -> ChildDied:
-        return ChildDied(f"the child process {self._module} died")
+        try:
+            code = self._process.wait(_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            return ChildDied(f"{self._title} talks no more")
+        return ChildDied(f"{self._title} {ending_in_words(code, '')}")
 
     def close(self) -> None:
         """End it, and wait until it has."""

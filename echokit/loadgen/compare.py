@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from echokit.errors import ConfigError
-from echokit.loadgen.measured import FAMILIES, FamilyName, FamilyResult, Slice
+from echokit.loadgen.figures import STATISTICS
+from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyName, FamilyResult, Slice
 from echokit.loadgen.result import Result
 
-__all__ = ["Change", "compare"]
+__all__ = ["Change", "compare", "differences"]
 
 # With fewer slices than this, nothing can be said of how they vary.
 _FEWEST_SLICES = 3
@@ -52,7 +53,9 @@ class _Compared:
     of_slice: Callable[[Slice], float | None]
 
 
-def _response(field: str) -> _Compared:
+def _response(statistic: str) -> _Compared:
+    field = STATISTICS[statistic]
+
     def of_family(family: FamilyResult) -> float | None:
         value: float | None = getattr(family.response, field)
         return value
@@ -61,8 +64,7 @@ def _response(field: str) -> _Compared:
         value: float | None = getattr(slice_.response, field)
         return value
 
-    title = field.removesuffix("_us").replace("_", ".")
-    return _Compared(f"response {title}", "us", False, of_family, of_slice)
+    return _Compared(f"response {statistic}", "us", False, of_family, of_slice)
 
 
 def _errors(family: FamilyResult) -> float | None:
@@ -76,7 +78,7 @@ def _slice_errors(slice_: Slice) -> float | None:
 
 _FIGURES = (
     _Compared("requests/s", "1/s", True, lambda f: f.requests_per_s, lambda s: s.requests_per_s),
-    *map(_response, ("p50_us", "p90_us", "p99_us", "p99_9_us", "mean_us")),
+    *map(_response, ("p50", "p90", "p99", "p99.9", "mean")),
     _Compared("errors", "%", False, _errors, _slice_errors),
 )
 
@@ -100,6 +102,30 @@ def compare(before: Result, after: Result, tolerance: float) -> list[Change]:
         for name in names
         for change in _changes(name, before.families[name], after.families[name], tolerance)
     ]
+
+
+def differences(before: Result, after: Result) -> list[str]:
+    """What makes the figures of two runs hard to compare, a line each."""
+    found = [
+        f"{which} was {run.status}: its figures are those until then"
+        for which, run in (("A", before), ("B", after))
+        if run.status != "complete"
+    ]
+    for name in FAMILIES:
+        having = [run for run in (before, after) if name in run.families]
+        if len(having) == 1:
+            which = "A" if having[0] is before else "B"
+            found.append(f"{FAMILY_TITLES[name]} was measured by {which} alone")
+    if before.settings is None or after.settings is None:
+        return found
+    first, second = before.settings.model_dump(), after.settings.model_dump()
+    asked = [
+        f"{field} {first[field]} and {second[field]}"
+        for field in first
+        # How long the turns are follows from the others.
+        if first[field] != second[field] and field != "turn_s"
+    ]
+    return [*found, *([f"they were asked for otherwise: {', '.join(asked)}"] if asked else [])]
 
 
 def _changes(

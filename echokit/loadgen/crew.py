@@ -51,8 +51,8 @@ class Crew:
             undo.callback(self.close)
             if len(plans) == 1:
                 self._bench = Bench(plans[0])
-            for plan in plans if len(plans) > 1 else ():
-                child = Child("echokit.loadgen.worker")
+            for number, plan in enumerate(plans if len(plans) > 1 else ()):
+                child = Child("echokit.loadgen.worker", f"worker {number} of the load")
                 self._children.append(child)
                 child.send(plan)
             for child in self._children:

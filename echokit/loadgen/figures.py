@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["PERCENTILES", "Figure", "Part"]
+__all__ = ["PERCENTILES", "STATISTICS", "Figure", "Part"]
 
 # The percentiles of every figure: by the name of the field that has each.
 PERCENTILES = {
@@ -13,6 +13,13 @@ PERCENTILES = {
     "p99_us": 99.0,
     "p99_9_us": 99.9,
     "p99_99_us": 99.99,
+}
+# What can be asked of a figure, by the names that people write, in the order in which it is shown.
+STATISTICS = {
+    "min": "min_us",
+    **{f"p{percentile:g}": name for name, percentile in PERCENTILES.items()},
+    "max": "max_us",
+    "mean": "mean_us",
 }
 
 Microseconds = Annotated[int, Field(ge=0)]

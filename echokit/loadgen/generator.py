@@ -1,24 +1,19 @@
-"""The load on one address: its lanes, and the loop that decides when each sends.
+"""The load on one address: its lanes, from their first connect to their last close.
 
-Closed loop: a lane sends its next message when one has come back. Open loop: messages are due at
-times of their own, evenly spaced, whatever has come back; one that finds every lane busy is sent
-as soon as one is free, and its response time counts from when it was due. So a target that stalls
-cannot hide it by slowing its clients down (Gil Tene's "coordinated omission").
-
-It runs in turns, between which nothing is in flight and what was written down is folded.
+It runs in turns, between which nothing is in flight and what was written down is folded. When lanes
+send is the affair of `pacing`.
 """
 
 import time
-from collections import deque
 from collections.abc import Callable
 from time import monotonic_ns
 
-from echokit.loadgen.lane import NOW, Lane
+from echokit.loadgen.lane import Lane
+from echokit.loadgen.pacing import OVERTIME_NS, ClosedLoop, OpenLoop
 from echokit.loadgen.payloads import Payloads
 from echokit.loadgen.plan import Plan
-from echokit.loadgen.probe import Probe
 from echokit.loadgen.records import Records, Tally
-from echokit.loadgen.schedule import NEVER, Schedule
+from echokit.loadgen.schedule import NEVER
 from echokit.net.precise import precise_poller
 from echokit.net.reactor import Reactor, Timer
 
@@ -27,6 +22,8 @@ __all__ = ["Generator"]
 # The pause before a lane tries again to connect; doubled with each failure, up to the longest.
 _RETRY_AFTER = 0.01
 _RETRY_LONGEST = 1.0
+# How long what is in flight may still come back when a run is ended early, in seconds.
+_GRACE = 0.25
 
 
 class Generator:
@@ -43,26 +40,19 @@ class Generator:
         self.records = Records(own_response=self.own_response)
         self.reactor = Reactor(poller=precise_poller())
         self.last_error: OSError | None = None
-        self._probe = Probe(self.reactor, self.records.lateness)
-        self._closed_loop = plan.rate is None
         self._churn = plan.churn
-        self._in_flight = plan.in_flight
+        loop = ClosedLoop if plan.rate is None else OpenLoop
+        self._loop = loop(plan, self.records, self.reactor, self._stop_sending)
         self._lanes = [Lane(self, plan.first_lane + n) for n in range(plan.connections)]
         # By what each is for, so that a turn can end with none left.
         self._timers: dict[object, Timer] = {}
-        # Whether the turn has begun; whether exchanges may begin, and how many still.
+        # Whether the turn has begun, and whether exchanges may begin.
         self._begun = False
         self._sending = False
-        self._catching_up = False
-        self._left = NEVER
         self._opening = False
         self._interrupted = False
-        # Open loop: the lanes with room, and when what is due.
-        self._free: deque[Lane] = deque()
-        self._schedule = Schedule(plan.rate or 1.0, plan.phase)
         # How long exchanges may begin, in the turn that runs: until then.
         self._sending_ended = 0.0
-        self._tick_armed = False
 
     # Its life.
 
@@ -94,9 +84,10 @@ class Generator:
         if self._interrupted:
             return self.records.fold()
         began, cpu = time.monotonic(), time.process_time()
-        self._left = NEVER if count is None else count
+        self._sending_ended = began
+        most = NEVER if count is None else count
         # A round of events first: connections that ended meanwhile are seen before they are used.
-        self._later("turn", 0, lambda: self._start(seconds))
+        self._later("turn", 0, lambda: self._start(seconds, most))
         self.reactor.run()
         self._begun = False
         self._cancel_timers()
@@ -110,8 +101,8 @@ class Generator:
         )
 
     def interrupt(self) -> None:
-        """End the turn that runs, and give up what is in flight. From any thread."""
-        self.reactor.call_soon(self._abandon)
+        """End the turn that runs; what does not come back soon is given up. From any thread."""
+        self.reactor.call_soon(self._end_early)
 
     def close(self) -> Tally:
         """Close every connection; what the kernel says of them."""
@@ -120,10 +111,16 @@ class Generator:
         self.reactor.close()
         return self.records.fold()
 
-    def _abandon(self) -> None:
+    def _end_early(self) -> None:
         self._interrupted = True
-        self._schedule.give_up()
+        self._loop.give_up()
         self._stop_sending()
+        if not self._begun or not self.records.owed:
+            self._abandon()
+        else:
+            self._later("grace", _GRACE, self._abandon)
+
+    def _abandon(self) -> None:
         for lane in self._lanes:
             lane.abandon()
         self.reactor.stop()
@@ -134,24 +131,18 @@ class Generator:
     def _cancel_timers(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-        self._probe.stop()
         self._timers.clear()
-        self._tick_armed = False
+        self._loop.stop()
 
     # A turn.
 
-    def _start(self, seconds: float) -> None:
+    def _start(self, seconds: float, most: int) -> None:
+        if self._interrupted:
+            return
         self._begun = self._sending = True
-        self._catching_up = False
-        self._free.clear()
-        for lane in self._lanes:
-            lane.listed = False
         self._later("turn", seconds, lambda: self._time_is_up(seconds))
         self._sweep()
-        if self._closed_loop:
-            self._probe.start()
-        else:
-            self._schedule.begin(monotonic_ns(), seconds, self._left)
+        self._loop.begin(self._lanes, seconds, most)
         for lane in self._lanes:
             self._revive(lane)
 
@@ -160,20 +151,22 @@ class Generator:
         if not self._sending or not lane.idle:
             return
         if lane.connected or self._churn:
-            self._use(lane)
+            self._loop.use(lane)
         else:
             lane.open()
 
     def _time_is_up(self, seconds: float) -> None:
-        if self._schedule.next_due <= monotonic_ns():
+        if self._sending and self._loop.goes_on(self._lanes):
+            self._later("turn", OVERTIME_NS / 1e9, lambda: self._time_is_up(seconds))
+        elif self._loop.behind:
             # What was due by now is still sent, for as long as the turn was, at most.
-            self._catching_up = True
+            self._loop.catch_up()
             self._later("turn", seconds, self._give_up)
         else:
             self._give_up()
 
     def _give_up(self) -> None:
-        self.records.unsent += self._schedule.give_up()
+        self.records.unsent += self._loop.give_up()
         self._stop_sending()
         self._settle()
 
@@ -199,10 +192,7 @@ class Generator:
             return
         if self._churn:
             lane.close()
-        elif self._closed_loop:
-            self._fill(lane)
-            return
-        self._use(lane)
+        self._loop.use(lane)
 
     def connection_ended(self, lane: Lane) -> None:
         """`lane` has lost its connection."""
@@ -214,82 +204,14 @@ class Generator:
     def connect_failed(self, lane: Lane, error: OSError, *, extra: bool) -> None:
         """`lane` could not connect; an `extra` exchange counts for it."""
         self.last_error = error
+        if self._sending and extra:
+            self._loop.pass_over()
         if not self._sending:
             self._settle()
             return
-        if extra and self._closed_loop:
-            self._left -= 1
-            if self._left <= 0:
-                self._stop_sending()
-                self._settle()
-                return
-        elif extra and self._schedule.next_due <= monotonic_ns():
-            self._advance()
         doublings = min(lane.failures_in_a_row - 1, 10)
         pause = min(_RETRY_AFTER * 2**doublings, _RETRY_LONGEST)
         self._later(lane, pause, lambda: self._revive(lane))
-
-    # Sending.
-
-    def _fill(self, lane: Lane) -> None:
-        """Closed loop: send as many as `lane`, which is connected, has room for."""
-        count = self._in_flight - len(lane.waiting)
-        if count >= self._left:
-            count = self._left
-            self._stop_sending()
-        self._left -= count
-        self.records.requests += count
-        lane.transmit(count, NOW)
-
-    def _use(self, lane: Lane) -> None:
-        """Let a lane send that has room, be it connected or to be connected for each exchange."""
-        if self._closed_loop:
-            if lane.connected:
-                self._fill(lane)
-                return
-            self._left -= 1
-            if not self._left:
-                self._stop_sending()
-            lane.begin(NOW)
-            return
-        if not lane.listed:
-            lane.listed = True
-            self._free.append(lane)
-        self._dispatch(waited=True)
-
-    def _dispatch(self, *, waited: bool) -> None:
-        """Send what is due, as far as lanes are free; `waited`: it is due since a lane was not."""
-        free, schedule = self._free, self._schedule
-        lateness = self.records.lateness
-        while free and (now := monotonic_ns()) >= schedule.next_due:
-            lane = free.popleft()
-            lane.listed = False
-            if not lane.connected and not (self._churn and lane.idle):
-                continue
-            due = schedule.next_due
-            self._advance()
-            if not waited:
-                lateness.append(now - due)
-            lane.begin(due)
-            if lane.connected and len(lane.waiting) < self._in_flight and not lane.listed:
-                lane.listed = True
-                free.append(lane)
-        if free and schedule.next_due != NEVER and not self._tick_armed:
-            self._tick_armed = True
-            wait = max(0.0, (schedule.next_due - monotonic_ns()) / 1e9)
-            self._later("tick", wait, self._tick)
-
-    def _tick(self) -> None:
-        self._tick_armed = False
-        self._dispatch(waited=False)
-
-    def _advance(self) -> None:
-        """One more exchange of the schedule has begun."""
-        self._schedule.advance()
-        self._left -= 1
-        # Within its time a turn may have none just now; when it is out of time or count, it ends.
-        if not self._left or (self._catching_up and self._schedule.next_due == NEVER):
-            self._stop_sending()
 
     # Watching.
 

@@ -66,6 +66,13 @@ class Lane:
         """Whether nothing is under way on it: no exchange, no connect."""
         return not self.waiting and self._connecting_since is None
 
+    @property
+    def since(self) -> int | None:
+        """When the exchange began that has been under way for longest; None where none is."""
+        if self.waiting:
+            return self.waiting[0][2]
+        return None if self._due is None else self._connecting_since
+
     def _renew(self) -> None:
         """Nothing is to come back any more, and the stream begins anew."""
         generator = self._generator

@@ -8,6 +8,7 @@ from echokit.loadgen.figures import Figure, Part
 
 __all__ = [
     "FAMILIES",
+    "FAMILY_TITLES",
     "OUTCOMES",
     "Count",
     "FamilyName",
@@ -21,6 +22,7 @@ __all__ = [
 
 FamilyName = Literal["ipv4", "ipv6"]
 FAMILIES: tuple[FamilyName, ...] = ("ipv4", "ipv6")
+FAMILY_TITLES: dict[FamilyName, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -72,7 +74,9 @@ class FamilyResult(Part):
 
     addresses: list[str] = Field(description="Where to, as `192.0.2.1:7` or `[2001:db8::1]:7`.")
     measured_s: Seconds = Field(description="How long it was measured, warm-up apart.")
-    requested_rate_per_s: PerSecond | None = Field(description="Open loop: what was asked for.")
+    requested_rate_per_s: PerSecond | None = Field(
+        description="Open loop: what was asked for; null where one of merged runs asked for none."
+    )
     actual_rate_per_s: PerSecond = Field(
         description="Exchanges begun, a second of the time in which they could begin."
     )

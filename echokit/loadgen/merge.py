@@ -10,7 +10,7 @@ from echokit import __version__
 from echokit.errors import ConfigError
 from echokit.loadgen.account import join_figures
 from echokit.loadgen.histogram import Histogram
-from echokit.loadgen.measured import FAMILIES, FamilyResult, Outcomes, TcpInfo
+from echokit.loadgen.measured import FAMILIES, FamilyName, FamilyResult, Outcomes, TcpInfo
 from echokit.loadgen.objectives import Objective, judge
 from echokit.loadgen.result import Result, SelfAudit, Source, WarmUp
 from echokit.loadgen.session import exit_code
@@ -39,17 +39,15 @@ def check_histograms(result: Result, path: Path) -> Result:
 def merge(results: Sequence[Result]) -> Result:
     """One result of several, at least one.
 
-    Rates of runs that ran at the same time are added; those of runs that did not are averaged over
-    all of their time. Objectives are judged anew.
+    Rates, asked for and reached, of runs that ran at the same time are added: together they drove
+    the target. Those of runs that did not are averaged over all of their time. Objectives are
+    judged anew.
     """
     ordered = sorted(results, key=_started)
     began = _started(ordered[0])
     ended = max(_ended(result) for result in ordered)
     families = {
-        name: _merge_family(
-            [(_started(r) - began, r.families[name]) for r in ordered if name in r.families],
-            together=_together(ordered),
-        )
+        name: _merge_family([r for r in ordered if name in r.families], name)
         for name in FAMILIES
         if any(name in result.families for result in ordered)
     }
@@ -96,8 +94,19 @@ def _ended(result: Result) -> datetime:
 
 
 def _together(ordered: Sequence[Result]) -> bool:
-    """Whether there was a moment at which all were running."""
-    return max(map(_started, ordered)) < min(map(_ended, ordered))
+    """Whether all ran at the same time: for half of the longest run's, at least."""
+    both = min(map(_ended, ordered)) - max(map(_started, ordered))
+    return both >= max(timedelta(seconds=result.duration_s) for result in ordered) / 2
+
+
+def _ran(ordered: Sequence[Result]) -> float:
+    """For how long any of them ran, in seconds."""
+    seconds = 0.0
+    until = _started(ordered[0])
+    for result in ordered:
+        seconds += max(0.0, (_ended(result) - max(until, _started(result))).total_seconds())
+        until = max(until, _ended(result))
+    return seconds
 
 
 def _same(ordered: Sequence[Result], read: Callable[[Result], Value]) -> Value | None:
@@ -140,30 +149,36 @@ def _merge_audits(ordered: Sequence[Result]) -> SelfAudit | None:
     )
 
 
-def _merge_family(
-    parts: Sequence[tuple[timedelta, FamilyResult]], *, together: bool
-) -> FamilyResult:
-    """One family of several runs, each with how long after the first it began."""
-    families = [family for _, family in parts]
+def _merge_family(ordered: Sequence[Result], name: FamilyName) -> FamilyResult:
+    """One family of several runs that measured it."""
+    families = [result.families[name] for result in ordered]
     seconds = [family.measured_s for family in families]
-    # Side by side they took as long as the longest; one after the other, as long as all.
-    measured = max(seconds) if together else sum(seconds)
+    together = _together(ordered)
+    if together:
+        # Side by side they took as long as the longest.
+        measured, weights = max(seconds), [1.0] * len(seconds)
+    else:
+        # One after the other, as long as all; where they overlap, so much less.
+        spans = sum(result.duration_s for result in ordered)
+        measured = sum(seconds) * (_ran(ordered) / spans if spans else 1.0)
+        weights = [each / measured if measured else 1.0 for each in seconds]
 
     def total(read: Callable[[FamilyResult], int]) -> int:
         return sum(map(read, families))
 
     def rate(read: Callable[[FamilyResult], float]) -> float:
-        weights = [1.0 if together or not measured else s / measured for s in seconds]
         return sum(read(f) * weight for f, weight in zip(families, weights, strict=True))
 
-    asked = [f.requested_rate_per_s for f in families if f.requested_rate_per_s is not None]
+    # Where one was a closed loop, nobody has asked for a rate of all.
+    asked = all(family.requested_rate_per_s is not None for family in families)
+    offsets = [(_started(result) - _started(ordered[0])).total_seconds() for result in ordered]
     outcomes: Counter[str] = Counter()
     for family in families:
         outcomes.update(family.outcomes.model_dump())
     return FamilyResult(
         addresses=list(dict.fromkeys(address for f in families for address in f.addresses)),
         measured_s=measured,
-        requested_rate_per_s=(sum(asked) if together else max(asked)) if asked else None,
+        requested_rate_per_s=rate(lambda f: f.requested_rate_per_s or 0.0) if asked else None,
         actual_rate_per_s=rate(lambda family: family.actual_rate_per_s),
         requests_per_s=rate(lambda family: family.requests_per_s),
         requests=total(lambda family: family.requests),
@@ -176,7 +191,7 @@ def _merge_family(
         connect=join_figures([family.connect for family in families]),
         service=join_figures([family.service for family in families]),
         response=join_figures([family.response for family in families]),
-        slices=merge_slices([(offset.total_seconds(), f.slices) for offset, f in parts]),
+        slices=merge_slices([(o, f.slices) for o, f in zip(offsets, families, strict=True)]),
         tcp_info=_merge_tcp_info([f.tcp_info for f in families if f.tcp_info is not None]),
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from echokit.errors import ConfigError
+from echokit.loadgen.figures import STATISTICS
 from echokit.loadgen.measured import FamilyName, FamilyResult
 from echokit.loadgen.result import Verdict
 from echokit.units import parse_duration
@@ -21,16 +22,6 @@ __all__ = ["Objective", "judge", "parse_objectives"]
 
 Operator = Literal["<", "<=", ">", ">="]
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-_STATISTICS = {
-    "min": "min_us",
-    "mean": "mean_us",
-    "p50": "p50_us",
-    "p90": "p90_us",
-    "p99": "p99_us",
-    "p99.9": "p99_9_us",
-    "p99.99": "p99_99_us",
-    "max": "max_us",
-}
 _SPANS = ("connect", "service", "response")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 _OPERATOR = re.compile(r"<=|>=|<|>")
@@ -67,7 +58,7 @@ class Objective:
                 return failed
             return 100 * failed / family.requests if family.requests else None
         span, statistic = _parts(self.figure)
-        value: float | None = getattr(getattr(family, span), _STATISTICS[statistic])
+        value: float | None = getattr(getattr(family, span), STATISTICS[statistic])
         return value
 
     def judge(self, name: FamilyName, family: FamilyResult) -> Verdict:
@@ -120,7 +111,7 @@ def _term(text: str, at: int) -> tuple[Objective, int]:
     name = _NAME.match(text, start)
     figure = name[0] if name else ""
     if not _known(figure):
-        known = ", ".join([*_STATISTICS, "connect.p99", "errors", "rate"])
+        known = ", ".join([*STATISTICS, "connect.p99", "errors", "rate"])
         raise _wrong(text, start, f"expected a figure, one of {known}")
     at = _skip(text, start + len(figure))
     sign = _OPERATOR.match(text, at)
@@ -156,7 +147,7 @@ def _parts(figure: str) -> tuple[str, str]:
 
 
 def _known(figure: str) -> bool:
-    return figure in _WANTED or _parts(figure)[1] in _STATISTICS
+    return figure in _WANTED or _parts(figure)[1] in STATISTICS
 
 
 def _operator(sign: str) -> Operator:

@@ -33,7 +33,7 @@ class OwnServer:
     """
 
     def __init__(self, framing: Framing) -> None:
-        self._child = Child("echokit.loadgen.own_server")
+        self._child = Child("echokit.loadgen.own_server", "echokit's own server")
         try:
             self._child.send(framing)
             self.addresses: Addresses = self._child.receive()
@@ -57,17 +57,19 @@ def main() -> None:
     with channel() as asked, contextlib.ExitStack() as serving:
         try:
             framing = asked.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             servers = {FAMILY_NAMES[family]: serving.enter_context(
                 EchoServer(literal, 0, family=family, chunk_size=_CHUNK_SIZE, framing=framing)
             ) for family, literal in loopback_families()}  # fmt: skip
         except OSError as error:
-            asked.send(error)
+            with contextlib.suppress(OSError):
+                asked.send(error)
             return
-        asked.send({name: server.addresses[0] for name, server in servers.items()})
+        # However its parent ends, it is no error here.
         with contextlib.suppress(EOFError, OSError):
+            asked.send({name: server.addresses[0] for name, server in servers.items()})
             asked.recv()
         # What is still connected is of no use to anybody.
         for server in servers.values():

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from echokit.errors import ConfigError
-from echokit.loadgen.measured import FAMILIES, FamilyResult
+from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyResult
 from echokit.loadgen.result import Result
 from echokit.observe.escape import printable
 
@@ -55,12 +55,10 @@ def html_page(result: Result) -> str:
         style=_file("report.css"),
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
-        data={
-            report_words.FAMILY_TITLES[name]: _charted(family) for name, family in families.items()
-        },
+        data={FAMILY_TITLES[name]: _charted(family) for name, family in families.items()},
         document=result.model_dump(mode="json"),
         answered=any(family.response.count for family in families.values()),
-        family_titles=report_words.FAMILY_TITLES,
+        family_titles=FAMILY_TITLES,
         tables=report_tables,
         words=report_words,
     )

@@ -1,13 +1,13 @@
 """A result as tables: families side by side, and everything that is known of the run."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from echokit.loadgen.curves import at_percentiles, spread
-from echokit.loadgen.figures import PERCENTILES, Figure
-from echokit.loadgen.measured import OUTCOMES, FamilyName, FamilyResult, Outcomes
-from echokit.loadgen.report_words import FAMILY_TITLES, NOTHING, number, percent, ratio, time
+from echokit.loadgen.figures import Figure
+from echokit.loadgen.measured import FAMILY_TITLES, OUTCOMES, FamilyName, FamilyResult, Outcomes
+from echokit.loadgen.report_words import NOTHING, number, percent, time
 from echokit.loadgen.result import Result, RunSettings, SelfAudit, Verdict
+from echokit.loadgen.shown import column_titles, ratio, shown_figures
 from echokit.units import format_duration, format_size
 
 __all__ = [
@@ -25,8 +25,6 @@ __all__ = [
     "summary_table",
 ]
 
-_STATISTICS = ("min_us", *PERCENTILES, "max_us", "mean_us")
-_CONNECT_STATISTICS = ("p50_us", "p99_us", "max_us")
 _TABLED = (0.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 100.0)
 
 
@@ -48,80 +46,17 @@ class Table:
 Families = dict[FamilyName, FamilyResult]
 
 
-class _SideBySide:
-    """A table with a column for each family, and one for their ratio where there are two."""
-
-    def __init__(self, title: str, families: Families) -> None:
-        self._families = list(families.values())
-        titles = [FAMILY_TITLES[name] for name in families]
-        ratios = ["IPv6 / IPv4"] if len(titles) > 1 else []
-        self.table = Table(title, ["", *titles, *ratios])
-
-    def group(self, title: str) -> None:
-        self.table.rows.append([title])
-
-    def add(
-        self,
-        title: str,
-        read: Callable[[FamilyResult], float | None],
-        show: Callable[[float | None], str] = time,
-    ) -> None:
-        values = [read(family) for family in self._families]
-        ratios = [ratio(*values)] if len(values) > 1 else []
-        self.table.rows.append([title, *map(show, values), *ratios])
-
-    def add_text(self, title: str, read: Callable[[FamilyResult], str]) -> None:
-        ratios = [""] if len(self._families) > 1 else []
-        self.table.rows.append([title, *map(read, self._families), *ratios])
-
-
 def summary_table(families: Families) -> Table:
-    """The figures of all families."""
-    sides = _SideBySide("Figures by address family", families)
-    sides.group("Exchanges")
-    sides.add("came back well, a second", lambda family: family.requests_per_s, number)
-    if any(family.requested_rate_per_s is not None for family in families.values()):
-        sides.add("asked for, a second", lambda family: family.requested_rate_per_s, number)
-        sides.add("begun, a second", lambda family: family.actual_rate_per_s, number)
-    sides.add("begun", lambda family: family.requests, number)
-    sides.add("came back well", lambda family: family.outcomes.ok, number)
-    sides.add("failed", lambda family: family.requests - family.outcomes.ok, number)
-    sides.add_text("payload that came back, a second", _throughput)
-    if any(family.response != family.service for family in families.values()):
-        _add_times(sides, "Response time, from when a send was due", "response", _STATISTICS)
-        _add_times(sides, "Service time, from the send", "service", _STATISTICS)
-    else:
-        _add_times(sides, "Response time", "response", _STATISTICS)
-    if any(family.connect.count for family in families.values()):
-        _add_times(sides, "Connect time", "connect", _CONNECT_STATISTICS)
-    _add_kernel(sides, families)
-    return sides.table
-
-
-def _add_times(sides: _SideBySide, title: str, span: str, statistics: tuple[str, ...]) -> None:
-    def reader(statistic: str) -> Callable[[FamilyResult], float | None]:
-        return lambda family: getattr(getattr(family, span), statistic)
-
-    sides.group(title)
-    for statistic in statistics:
-        sides.add(statistic.removesuffix("_us").replace("_", "."), reader(statistic))
-
-
-def _add_kernel(sides: _SideBySide, families: Families) -> None:
-    if all(family.tcp_info is None for family in families.values()):
-        return
-    sides.group("The kernel's TCP figures")
-    sides.add("round trip, p50", lambda f: f.tcp_info.rtt.p50_us if f.tcp_info else None)
-    sides.add("round trip, max", lambda f: f.tcp_info.rtt.max_us if f.tcp_info else None)
-    sides.add(
-        "segments sent again", lambda f: f.tcp_info.retransmits if f.tcp_info else None, number
-    )
-
-
-def _throughput(family: FamilyResult) -> str:
-    if not family.measured_s:
-        return NOTHING
-    return f"{number(family.bytes_received / family.measured_s / (1 << 20))} MiB"
+    """The figures of all families, side by side, with their ratio where there are two."""
+    table = Table("Figures by address family", ["", *column_titles(families)])
+    for group in shown_figures(families):
+        if group.title:
+            table.rows.append([group.title])
+        for row in group.rows:
+            show = time if row.unit == "us" else number
+            ratios = [ratio(row.values)] if len(row.values) > 1 else []
+            table.rows.append([row.title, *map(show, row.values), *ratios])
+    return table
 
 
 def errors_table(families: Families) -> Table | None:
@@ -146,12 +81,11 @@ def objectives_table(verdicts: list[Verdict]) -> Table:
             verdict.term,
             FAMILY_TITLES[verdict.family],
             _in_unit(verdict.measured, verdict),
-            f"{verdict.operator} {_in_unit(verdict.limit, verdict)}",
             "\N{CHECK MARK} met" if verdict.met else "\N{BALLOT X} missed",
         ]
         for verdict in verdicts
     ]
-    return Table("Objectives", ["", "family", "measured", "limit", "verdict"], rows)
+    return Table("Objectives", ["", "family", "measured", "verdict"], rows)
 
 
 def _in_unit(value: float | None, verdict: Verdict) -> str:
@@ -219,7 +153,7 @@ def slices_table(families: Families) -> Table:
     return Table("Exchanges a second and p99 over time", head, rows)
 
 
-def settings_table(settings: RunSettings, seed: int | None) -> Table:
+def settings_table(settings: RunSettings, seed: int | None, *, merged: bool) -> Table:
     """What was asked for."""
     rate, count, duration = settings.rate_per_s, settings.count, settings.duration_s
     sizes = [_bytes(size) for size in dict.fromkeys((settings.size_min, settings.size_max))]
@@ -242,7 +176,7 @@ def settings_table(settings: RunSettings, seed: int | None) -> Table:
         ["connect timeout", format_duration(settings.connect_timeout_s)],
         ["seed", NOTHING if seed is None else str(seed)],
     ]
-    return Table("Settings", [], rows)
+    return Table("Settings of each run" if merged else "Settings", [], rows)
 
 
 def _bytes(size: int) -> str:

@@ -6,34 +6,30 @@ from typing import Literal
 
 from echokit.loadgen.curves import spread
 from echokit.loadgen.figures import Figure
-from echokit.loadgen.measured import FamilyName, FamilyResult, Slice
+from echokit.loadgen.measured import FAMILY_TITLES, FamilyName, FamilyResult, Slice
 from echokit.loadgen.result import Result
+from echokit.loadgen.shown import number as shown_number
+from echokit.loadgen.shown import ratio
 
 __all__ = [
-    "FAMILY_TITLES",
     "NOTHING",
     "Remark",
     "latencies_in_words",
     "number",
     "percent",
-    "ratio",
     "remarks",
     "slices_in_words",
     "spread_in_words",
     "time",
 ]
 
-FAMILY_TITLES: dict[FamilyName, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
-
 # What stands where there is no number.
 NOTHING = "\N{EN DASH}"
 
 
 def number(value: float | None) -> str:
-    """A number with its thousands apart; with four digits if it is small."""
-    if value is None:
-        return NOTHING
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.4g}"  # noqa: PLR2004 - below it, digits after the point tell
+    """A number as a table has it, in the page's own sign for none."""
+    return NOTHING if value is None else shown_number(value)
 
 
 def time(microseconds: float | None) -> str:
@@ -59,11 +55,6 @@ def percent(part: float, whole: float) -> str:
     return "under 100 %" if text == "100" and part < whole else f"{text} %"
 
 
-def ratio(first: float | None, second: float | None) -> str:
-    """`second` by `first`, where both are something."""
-    return f"{second / first:.2f}" if first and second else ""
-
-
 @dataclass(frozen=True, slots=True)
 class Remark:
     """Something that a reader should know before all figures."""
@@ -78,7 +69,7 @@ def remarks(result: Result) -> list[Remark]:
     if not found:
         objectives = ", and every objective was met" if result.objectives else ""
         found = [Remark("good", f"Every exchange came back as it was sent{objectives}.")]
-    return found
+    return [*found, *_skipped(result)]
 
 
 def _bad(result: Result) -> Iterator[Remark]:
@@ -102,12 +93,10 @@ def _bad(result: Result) -> Iterator[Remark]:
 
 def _warnings(result: Result) -> Iterator[Remark]:
     if result.status == "interrupted":
-        because = f": {result.error}" if result.error else ""
+        because = f": {result.error}" if result.error not in (None, "interrupted") else ""
         yield Remark(
             "warning", f"The run was interrupted{because}. These are the figures until then."
         )
-    for name, why in result.skipped.items():
-        yield Remark("warning", f"{FAMILY_TITLES[name]} was not measured: {why}")
     for name, family in result.families.items():
         title = FAMILY_TITLES[name]
         if family.unsent:
@@ -126,6 +115,11 @@ def _warnings(result: Result) -> Iterator[Remark]:
         yield Remark("warning", f"The generator says of itself: {finding}")
 
 
+def _skipped(result: Result) -> Iterator[Remark]:
+    for name, why in result.skipped.items():
+        yield Remark("warning", f"{FAMILY_TITLES[name]} was not measured: {why}")
+
+
 def latencies_in_words(families: dict[FamilyName, FamilyResult]) -> str:
     """What the chart of latency by percentile shows."""
     said = [
@@ -137,7 +131,7 @@ def latencies_in_words(families: dict[FamilyName, FamilyResult]) -> str:
     if len(said) > 1:
         first, second = (figure for _, figure in _responses(families))
         halves, tails = (
-            ratio(getattr(first, field), getattr(second, field)) for field in ("p50_us", "p99_us")
+            ratio((getattr(first, field), getattr(second, field))) for field in ("p50_us", "p99_us")
         )
         said.append(f"IPv6 took {halves} times as long as IPv4 at p50, {tails} times at p99.")
     return " ".join(said)

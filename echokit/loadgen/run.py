@@ -95,7 +95,8 @@ class LoadRun:
         with Crew(self.settings, self.addresses) as crew:
             self._crew = crew
             try:
-                self._open(crew)
+                if not self.interrupted:
+                    self._open(crew)
                 self._warm_up(crew)
                 self._began = time.monotonic()
                 self._take_turns(crew)

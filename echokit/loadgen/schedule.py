@@ -22,24 +22,31 @@ class Schedule:
         next_due: When the next exchange is due; `NEVER` where the turn has none any more.
     """
 
-    __slots__ = ("_began", "_interval", "_last", "_number", "_turns", "next_due")
+    __slots__ = ("_began", "_interval", "_last", "_most", "_number", "_turns", "next_due")
 
     def __init__(self, rate: float, phase: float) -> None:
         self._interval = 1e9 / rate
         # How long the turns were until now.
         self._turns = -phase * self._interval
-        self._number = 0
-        self._last = 0
+        self._number = self._last = self._most = 0
         self._began = 0.0
         self.next_due = NEVER
 
     def begin(self, now: int, seconds: float, count: int) -> None:
         """Begin a turn of so many seconds, and of at most `count` exchanges."""
         self._began = now - self._turns
-        self._number = max(0, math.ceil(self._turns / self._interval))
-        self._turns += seconds * 1e9
-        last = max(0, math.ceil(self._turns / self._interval))
-        self._last = min(last, self._number + count)
+        self._number = max(self._number, math.ceil(self._turns / self._interval))
+        self._most = self._number + count
+        self._reach(self._turns + seconds * 1e9)
+
+    def reach(self, now: int) -> None:
+        """Let the turn be as long as until `now`."""
+        self._reach(now - self._began)
+
+    def _reach(self, turns: float) -> None:
+        self._turns = turns
+        last = min(math.ceil(turns / self._interval), self._most)
+        self._last = max(self._number, last)
         self._look()
 
     def advance(self) -> None:

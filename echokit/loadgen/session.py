@@ -8,14 +8,14 @@ from typing import Literal
 from echokit import __version__
 from echokit.loadgen.audit import audit, calibrate
 from echokit.loadgen.descriptors import allow_descriptors
-from echokit.loadgen.measured import FAMILIES, FamilyName
+from echokit.loadgen.measured import FamilyName
 from echokit.loadgen.objectives import Objective, judge
 from echokit.loadgen.own_server import OwnServer
 from echokit.loadgen.result import Calibration, Result, Target
 from echokit.loadgen.run import LoadRun, Progress
-from echokit.loadgen.settings import SOCKET_FAMILIES, LoadSettings
+from echokit.loadgen.settings import LoadSettings
 from echokit.loadgen.surroundings import environment, timestamp
-from echokit.loadgen.targets import Targets, find_targets
+from echokit.loadgen.targets import Targets, find_targets, own_families, own_targets
 from echokit.net.address import Address, Endpoint
 
 __all__ = ["Session", "Wish", "exit_code"]
@@ -45,6 +45,10 @@ class Session:
         wish: What is asked for.
         tell: Is given what should be known before the end, a line each.
         progress: Is told after each turn how far it is.
+
+    Attributes:
+        interrupted: Whether it was ended early.
+        progress: As it was given.
     """
 
     def __init__(
@@ -57,13 +61,18 @@ class Session:
         self.wish = wish
         self.interrupted = False
         self._tell = tell
-        self._progress = progress
+        self.progress = progress
         self._started_at = timestamp()
         self._began = time.monotonic()
         self._environment = environment()
         self._targets: Targets | None = None
         self._calibration: Calibration | None = None
         self._run: LoadRun | None = None
+
+    @property
+    def measuring(self) -> bool:
+        """Whether the run has begun, so that there is, or will be, something to keep."""
+        return self._run is not None
 
     def interrupt(self) -> None:
         """End it early, with what there is. From any thread, and from signal handlers."""
@@ -78,43 +87,42 @@ class Session:
         Raises:
             ResolveError: The target has no address (of the family asked for).
             DialError: It takes no connection.
+            ListenError: The own server is to be measured over a family that this machine lacks.
             ConfigError: The framing cannot carry messages of such sizes, or there are more
                 connections than a process may have.
             NothingCameBack: Only a count would end it, and nothing comes back any more.
             ChildDied: A process that it had started died.
         """
-        settings = self.wish.settings
-        if self.wish.target is None or settings.calibrate:
-            # The own server inherits it.
-            allow_descriptors(settings.connections * len(FAMILIES))
-        if self.wish.target is None:
+        settings, target = self.wish.settings, self.wish.target
+        if target is None:
+            # The own server inherits the limit.
+            allow_descriptors(settings.connections, own_families(settings))
             with OwnServer(settings.framing) as server:
-                self._targets = Targets(_wanted(server.addresses, settings), {})
+                self._targets = own_targets(server.addresses, settings)
                 where = ", ".join(map(str, self._targets.addresses.values()))
                 self._tell(f"no target given: measuring echokit's own server on {where}")
-                self._measure(server.addresses)
+                self._calibrate(server.addresses)
+                self._measure()
             return
-        host, port = self.wish.target.host, self.wish.target.port
-        self._targets = find_targets(host, port, settings)
-        for why in self._targets.skipped.values():
+        self._targets = find_targets(target.host, target.port, settings)
+        for why in self._targets.failed.values():
             self._tell(f"{why}; measuring without it")
-        if not settings.calibrate:
-            self._measure({})
-            return
-        with OwnServer(settings.framing) as server:
-            self._calibrate(server.addresses)
-        self._measure({})
-
-    def _measure(self, own: Mapping[FamilyName, Address]) -> None:
-        self._calibrate(own)
-        if self._targets is not None and not self.interrupted:
-            addresses = self._targets.addresses
-            self._run = LoadRun(self.wish.settings, addresses, self._progress)
-            self._run.measure()
+        allow_descriptors(settings.most_connections, len(self._targets.addresses))
+        if settings.calibrate:
+            with OwnServer(settings.framing) as server:
+                self._calibrate(server.addresses)
+        self._measure()
 
     def _calibrate(self, own: Mapping[FamilyName, Address]) -> None:
-        if own and self.wish.settings.calibrate and not self.interrupted:
+        if self.wish.settings.calibrate:
             self._calibration = calibrate(self.wish.settings, next(iter(own.values())))
+
+    def _measure(self) -> None:
+        if self._targets is not None:
+            self._run = LoadRun(self.wish.settings, self._targets.addresses, self.progress)
+            if self.interrupted:
+                self._run.interrupt()
+            self._run.measure()
 
     def result(self, error: str | None = None, code: int | None = None) -> Result:
         """The document of what there is.
@@ -151,9 +159,9 @@ class Session:
         return result.model_copy(update={"exit_code": exit_code(result) if code is None else code})
 
     def _status(self, error: str | None) -> Literal["complete", "interrupted", "failed"]:
-        if error is not None:
-            return "failed"
-        return "interrupted" if self.interrupted else "complete"
+        if self.interrupted:
+            return "interrupted"
+        return "complete" if error is None else "failed"
 
     def _target(self) -> Target | None:
         if self.wish.target is not None:
@@ -167,26 +175,17 @@ class Session:
 def exit_code(result: Result) -> int:
     """The exit code that the figures of `result` stand for.
 
-    1 if every exchange failed; 4 if an objective was missed; 1 if some failed and no objective
-    says how many may; else 0.
+    130 if it was interrupted before there were any; 1 if every exchange failed; 4 if an objective
+    was missed; 1 if some failed and no objective says how many may; else 0.
     """
     requests = sum(family.requests for family in result.families.values())
     well = sum(family.outcomes.ok for family in result.families.values())
     surplus = any(family.surplus_bytes for family in result.families.values())
-    if (requests or result.status != "interrupted") and not well:
+    if result.status == "interrupted" and not requests:
+        return 130
+    if not well:
         return 1
     if not all(verdict.met for verdict in result.objectives):
         return 4
     allowed = any(verdict.figure == "errors" for verdict in result.objectives)
     return 1 if surplus or (well < requests and not allowed) else 0
-
-
-def _wanted(
-    addresses: Mapping[FamilyName, Address], settings: LoadSettings
-) -> dict[FamilyName, Address]:
-    """Those of the family asked for."""
-    return {
-        name: address
-        for name, address in addresses.items()
-        if settings.family in (0, SOCKET_FAMILIES[name])
-    }

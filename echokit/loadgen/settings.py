@@ -1,5 +1,6 @@
 """What a run is asked for, as plain values."""
 
+import math
 import socket
 from dataclasses import dataclass
 
@@ -62,6 +63,11 @@ class LoadSettings:
     timeout: float = 5.0
     connect_timeout: float = 5.0
     calibrate: bool = True
+
+    @property
+    def most_connections(self) -> int:
+        """How many connections a worker has at a time, at most, to one family."""
+        return math.ceil(self.connections / self.workers)
 
     def turn_seconds(self, families: int) -> float:
         """How long a turn of one of so many families is, in seconds."""

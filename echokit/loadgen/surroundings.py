@@ -9,6 +9,9 @@ from echokit.loadgen.result import Environment, Result
 
 __all__ = ["environment", "timestamp", "unstarted"]
 
+# The exit code of a Ctrl-C.
+_INTERRUPTED = 130
+
 
 def timestamp() -> str:
     """Now, in UTC, as the document has it."""
@@ -34,7 +37,7 @@ def unstarted(error: str, code: int) -> Result:
     """The document of a load that could not even be asked for."""
     return Result(
         echokit_version=__version__,
-        status="failed",
+        status="interrupted" if code == _INTERRUPTED else "failed",
         error=error,
         exit_code=code,
         started_at=timestamp(),

@@ -5,6 +5,7 @@ returns, or by the error that it raised. But for `interrupt`, which is not answe
 call that runs.
 """
 
+import contextlib
 import queue
 import threading
 from multiprocessing.connection import Connection
@@ -17,11 +18,11 @@ __all__ = ["main"]
 
 def main() -> None:
     """Serve one bench until nobody asks any more."""
-    with channel() as asked:
+    # However its parent ends, it is no error here.
+    with channel() as asked, contextlib.suppress(EOFError, OSError):
+        plan = asked.recv()
         try:
-            bench = Bench(asked.recv())
-        except EOFError:
-            return
+            bench = Bench(plan)
         except Exception as error:  # noqa: BLE001 - raised in the parent
             asked.send(error)
             return
@@ -30,9 +31,6 @@ def main() -> None:
         threading.Thread(target=_read, args=(asked, bench, calls), daemon=True).start()
         try:
             _serve(asked, bench, calls)
-        except OSError:
-            # Nobody is there any more to be answered.
-            pass
         finally:
             bench.close()
 

@@ -1,11 +1,13 @@
 """One JSON object an event, one event a line (https://jsonlines.org)."""
 
 import datetime as dt
+import errno
 import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from echokit.errors import reason
 from echokit.net.address import Address
 from echokit.net.dial import Dialed
 from echokit.net.handler import End
@@ -87,7 +89,8 @@ class JsonLines(Observer):
                 "began_ms": round(attempt.began * 1e3, 3),
                 "ended_ms": round(attempt.ended * 1e3, 3),
                 "connected": attempt.connected,
-                "error": None if attempt.error is None else str(attempt.error),
+                "error": None if attempt.error is None else reason(attempt.error),
+                "errno": None if attempt.error is None else _name(attempt.error),
             }
             for attempt in dialed.attempts
         ]
@@ -110,3 +113,8 @@ class JsonLines(Observer):
     def closing(self) -> None:
         """The client closes its connection."""
         self.tell("closing")
+
+
+def _name(error: OSError) -> str | None:
+    """The error's name in errno.h, as `ECONNREFUSED`; None where it has none."""
+    return None if error.errno is None else errno.errorcode.get(error.errno)

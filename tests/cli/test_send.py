@@ -227,6 +227,27 @@ def test_each_of_a_count_goes_when_the_one_before_it_has_come_back(
     assert done.lines[1:] == ['sending "again"', 'received "again"'] * 3 + ["closing socket"]
 
 
+@pytest.mark.parametrize("size", [5, 200_000])
+def test_a_file_is_sent_again_when_all_of_it_has_come_back(
+    framing: str, framed_server: EchoServer, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(size).replace(b"\n", b"-"))
+    args = (*_to(framed_server), "--framing", framing, "--chunk-size", "64k")
+    file = ("--file", str(tmp_path / "file"), "--count", "3")
+    done = run("send", *args, *file, "--output", "json")
+    assert (done.code, done.err) == (0, b"")
+    sent = received = 0
+    for event in map(json.loads, done.lines):
+        if event["event"] == "sending":
+            # A new copy begins with nothing under way.
+            assert sent % size or received == sent
+            sent += event["size"]
+        elif event["event"] == "received":
+            received += event["size"]
+    assert sent == received == 3 * size
+    assert (event["event"], event["payload_bytes"]) == ("result", 3 * size)
+
+
 def test_an_empty_message_is_a_message_where_there_are_messages(
     framing: str, framed_server: EchoServer
 ) -> None:

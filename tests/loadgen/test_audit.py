@@ -71,6 +71,19 @@ def test_lateness_counts_where_it_is_much_of_the_response_time() -> None:
     assert _audit(_tally(lateness=Counter({900: 100}), response=slow), rate=100.0).trustworthy
 
 
+def test_lateness_in_the_tail_counts_where_the_tail_is_made_of_it() -> None:
+    late = Counter({10: 980, 30_000: 20})
+    times = Counter({1000: 980, 40_000: 20})
+    given: dict[str, Any] = {"requests": 1000, "outcomes": Counter(ok=1000), "sending_seconds": 10}
+    found = _audit(_tally(lateness=late, response=times, **given), rate=100.0)
+    assert found.findings == ["IPv4: sends were late by 30ms at p99, of a response time of 40ms"]
+    slow = Counter({1000: 980, 400_000: 20})
+    assert _audit(_tally(lateness=late, response=slow, **given), rate=100.0).trustworthy
+    # Of so few, one says nothing of a hundredth.
+    few = Counter({10: 50, 30_000: 1})
+    assert _audit(_tally(lateness=few, response=times, **given), rate=100.0).trustworthy
+
+
 def test_a_machine_that_was_busy_before_is_told() -> None:
     where = QUIET.model_copy(update={"load_average": (5.2, 1.0, 1.0)})
     assert _audit(_tally(), where=where).findings == [

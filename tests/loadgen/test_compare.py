@@ -1,6 +1,7 @@
 """Comparing two runs: what changed, and what only varies."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -8,10 +9,10 @@ from hypothesis import strategies as st
 
 from echokit import ConfigError
 from echokit.loadgen.account import Account
-from echokit.loadgen.compare import Change, compare
+from echokit.loadgen.compare import Change, compare, differences
 from echokit.loadgen.measured import FamilyName
 from echokit.loadgen.records import Tally
-from echokit.loadgen.result import Result
+from echokit.loadgen.result import Result, load_result
 from echokit.loadgen.surroundings import unstarted
 
 
@@ -80,6 +81,24 @@ def test_errors_where_there_were_none_are_a_regression() -> None:
     found = _find(compare(_run(STEADY), _run(STEADY, failed=1), 10.0), "errors")
     assert (found.change, found.verdict) == (None, "regression")
     assert found.after == pytest.approx(100 / 51)
+
+
+def test_what_makes_runs_hard_to_compare_is_told() -> None:
+    example = load_result(Path(__file__).with_name("example.json"))
+    assert example.settings is not None
+    assert differences(example, example) == []
+    other = example.model_copy(
+        update={
+            "status": "interrupted",
+            "families": {"ipv4": example.families["ipv4"]},
+            "settings": example.settings.model_copy(update={"connections": 99, "turn_s": 9.0}),
+        }
+    )
+    assert differences(example, other) == [
+        "B was interrupted: its figures are those until then",
+        "IPv6 was measured by A alone",
+        f"they were asked for otherwise: connections {example.settings.connections} and 99",
+    ]
 
 
 def test_runs_without_a_common_family_cannot_be_compared() -> None:

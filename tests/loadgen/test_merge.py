@@ -82,6 +82,41 @@ def test_rates_of_runs_one_after_the_other_are_averaged() -> None:
     assert [slice_.start_s for slice_ in family.slices] == [0, 1, 2, 3, 10, 11]
 
 
+def test_runs_that_overlap_a_little_are_averaged_over_the_time_in_which_any_ran() -> None:
+    # 0 to 4 s, 3 to 7 s, 6 to 8 s: at no time did all of them run, and somebody did for 8 s.
+    runs = [_run([[1] * 10] * 4), _run([[1] * 30] * 4, at=3.0), _run([[1] * 20] * 2, at=6.0)]
+    family = merge(runs).families["ipv4"]
+    assert family.measured_s == pytest.approx(8.0)
+    assert family.requests_per_s == pytest.approx(200 / 8)
+
+
+def _asking(rate: float | None, seconds: int, at: float) -> Result:
+    run = _run([[1]] * seconds, at)
+    family = run.families["ipv4"].model_copy(update={"requested_rate_per_s": rate})
+    return run.model_copy(update={"families": {"ipv4": family}})
+
+
+@pytest.mark.parametrize(
+    ("runs", "asked"),
+    [
+        # Several machines that drive one target together.
+        ([(1000.0, 4, 0.0), (500.0, 4, 0.5)], 1500.0),
+        # One after the other: as much as was asked for on the average.
+        ([(1000.0, 4, 0.0), (500.0, 2, 10.0)], 5000 / 6),
+        ([(1000.0, 4, 0.0), (1000.0, 2, 10.0)], 1000.0),
+        # A closed loop asks for nothing that could be added.
+        ([(1000.0, 4, 0.0), (None, 4, 0.0)], None),
+    ],
+)
+def test_the_rate_asked_for_is_merged_as_the_rate_reached_is(
+    runs: list[tuple[float | None, int, float]], asked: float | None
+) -> None:
+    family = merge([_asking(*run) for run in runs]).families["ipv4"]
+    assert family.requested_rate_per_s == (None if asked is None else pytest.approx(asked))
+    again = merge([merge([_asking(*run)]) for run in runs]).families["ipv4"]
+    assert again.requested_rate_per_s == family.requested_rate_per_s
+
+
 def test_what_the_runs_do_not_agree_on_is_left_open() -> None:
     labels = [{"run": "1", "site": "a"}, {"run": "2", "site": "a"}]
     merged = merge([_run([[1]], labels=label, seed=n) for n, label in enumerate(labels)])

@@ -168,6 +168,13 @@ def test_nothing_is_wider_than_the_page(
     assert browser.complaints() == []
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_verdicts_are_seen_without_scrolling(browser: Browser, source: str, width: int) -> None:
+    browser.open(source, width)
+    over = "const box = document.querySelector('.objectives').parentElement;"
+    assert browser.run(f"{over} return box.scrollWidth - box.clientWidth") <= 0
+
+
 def test_charts_follow_the_width_and_the_colours_of_the_page(browser: Browser, source: str) -> None:
     browser.open(source, 1280, "light")
     browser.run("document.title = 'the same page'")

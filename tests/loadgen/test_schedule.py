@@ -47,6 +47,26 @@ def test_over_all_turns_the_rate_is_right_and_the_spacing_even(
     assert all(abs(b - a - interval) < 1000 for a, b in itertools.pairwise(due))
 
 
+@given(st.floats(1, 5000), st.floats(0.0, 0.5), st.floats(0.0, 0.5))
+def test_a_turn_that_goes_on_has_as_many_as_a_longer_one(
+    rate: float, more: float, fewer: float
+) -> None:
+    schedule, whole = Schedule(rate, 0.0), Schedule(rate, 0.0)
+    schedule.begin(SECOND, 0.5, NEVER)
+    due = _dues(schedule)
+    end = int((1.5 + more) * SECOND)
+    # Farther than it comes to, and back.
+    schedule.reach(end + int(fewer * SECOND))
+    schedule.reach(end)
+    due += _dues(schedule)
+    whole.begin(SECOND, (end - SECOND) / SECOND, NEVER)
+    assert due == _dues(whole)
+    # And the next turn goes on from there.
+    schedule.begin(9 * SECOND, 1.0, NEVER)
+    whole.begin(9 * SECOND, 1.0, NEVER)
+    assert _dues(schedule) == _dues(whole)
+
+
 @given(st.integers(1, 50))
 def test_a_count_ends_the_turn(count: int) -> None:
     schedule = Schedule(10, 0.0)

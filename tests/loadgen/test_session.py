@@ -8,19 +8,23 @@ from typing import Any
 import pytest
 
 from echokit import ConfigError, DialError, EchoServer, Endpoint, LengthPrefixed, Raw, ResolveError
+from echokit.errors import ListenError
 from echokit.loadgen.child import Child, ChildDied
 from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyName
 from echokit.loadgen.objectives import parse_objectives
 from echokit.loadgen.own_server import OwnServer
 from echokit.loadgen.result import Result
 from echokit.loadgen.run import NothingCameBack, Progress
 from echokit.loadgen.session import Session, Wish
 from echokit.loadgen.settings import LoadSettings
+from echokit.loadgen.targets import own_targets
+from echokit.net.address import Address
 from tests.cli.peers import reserved_port
 from tests.conftest import AVAILABLE
 from tests.loadgen.servers import FakeServer, delays, echoes, garbles, never_answers
 
-NAMES = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+NAMES: dict[int, FamilyName] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 EVERY = [NAMES[family] for family in AVAILABLE]
 
 
@@ -155,6 +159,54 @@ def test_a_family_that_does_not_answer_is_left_out_and_told(
     assert result.exit_code == 0
 
 
+def test_a_literal_has_one_family_and_what_is_missing_is_told(host: str) -> None:
+    with FakeServer(host, echoes) as server:
+        result = _load(Endpoint(host, server.port), duration=None, count=1)
+    (measured,) = result.families
+    other = next(name for name in FAMILIES if name != measured)
+    assert result.skipped == {other: f"{host} is an {FAMILY_TITLES[measured]} address"}
+
+
+def test_a_name_that_lacks_a_family_is_told(
+    monkeypatch: pytest.MonkeyPatch, host: str, family: socket.AddressFamily
+) -> None:
+    def getaddrinfo(_node: str, port: int, asked: int, *rest: int) -> list[Any]:
+        if rest[-1] & socket.AI_NUMERICHOST or asked not in (0, family):
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        sockaddr = (host, port, 0, 0) if ":" in host else (host, port)
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", sockaddr)]
+
+    with FakeServer(host, echoes) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        result = _load(Endpoint("one.example", server.port), duration=None, count=1)
+    other = next(name for name in FAMILIES if name != NAMES[family])
+    assert list(result.families) == [NAMES[family]]
+    assert result.skipped == {other: f"the name one.example has no {FAMILY_TITLES[other]} address"}
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_family_that_was_not_asked_for_is_told(
+    own: bool, host: str, family: socket.AddressFamily
+) -> None:
+    with FakeServer(host, echoes) as server:
+        target = None if own else Endpoint(host, server.port)
+        result = _load(target, duration=None, count=1, family=family)
+    other = next(name for name in FAMILIES if name != NAMES[family])
+    assert list(result.families) == [NAMES[family]]
+    assert result.skipped == {other: f"only {FAMILY_TITLES[NAMES[family]]} was asked for"}
+
+
+def test_a_family_that_this_machine_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    only = [(socket.AF_INET, "127.0.0.1")]
+    monkeypatch.setattr("echokit.loadgen.targets.loopback_families", lambda: only)
+    with pytest.raises(ListenError, match=r"cannot listen on ::1: this machine has no"):
+        _load(None, family=socket.AF_INET6)
+    address = Address(socket.AF_INET, ("127.0.0.1", 7))
+    found = own_targets({"ipv4": address}, _settings())
+    assert found.addresses == {"ipv4": address}
+    assert found.skipped == {"ipv6": "this machine has no address of it"}
+
+
 def test_a_target_where_nobody_listens_is_an_error_that_names_every_address(host: str) -> None:
     with reserved_port(host) as port:
         session = _session(Endpoint(host, port))
@@ -244,8 +296,9 @@ def test_the_own_server_goes_when_nobody_needs_it(family: socket.AddressFamily) 
         socket.create_connection(address.sockaddr[:2], timeout=5)
 
 
-def test_a_child_that_dies_is_told() -> None:
-    with Child("echokit.loadgen.no_such_module") as child, pytest.raises(ChildDied, match="died"):
+def test_a_child_that_dies_is_told_with_how_it_did() -> None:
+    told = pytest.raises(ChildDied, match=r"^a child ended with code 1$")
+    with Child("echokit.loadgen.no_such_module", "a child") as child, told:
         child.receive()
 
 

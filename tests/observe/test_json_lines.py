@@ -1,6 +1,7 @@
 """JSON lines: one object an event, one event a line, with the facts."""
 
 import datetime as dt
+import errno
 import io
 import json
 import socket
@@ -85,7 +86,7 @@ def test_an_error_of_a_plugin_says_which_it_was() -> None:
 
 
 def test_connected_has_the_timeline_of_the_attempts() -> None:
-    refused = ConnectionRefusedError(111, "Connection refused")
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
     with socket.socket() as sock:
         dialed = Dialed(
             sock,
@@ -109,7 +110,8 @@ def test_connected_has_the_timeline_of_the_attempts() -> None:
                 "began_ms": 2.0,
                 "ended_ms": 250.0,
                 "connected": False,
-                "error": "[Errno 111] Connection refused",
+                "error": "connection refused",
+                "errno": "ECONNREFUSED",
             },
             {
                 "address": "192.0.2.1:50000",
@@ -117,6 +119,7 @@ def test_connected_has_the_timeline_of_the_attempts() -> None:
                 "ended_ms": 256.789,
                 "connected": True,
                 "error": None,
+                "errno": None,
             },
         ],
     }

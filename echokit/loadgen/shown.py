@@ -1,0 +1,134 @@
+"""Which figures of a run are shown, in which order and by which names: in a table, on a page."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from echokit.loadgen.figures import STATISTICS
+from echokit.loadgen.measured import FAMILY_TITLES, OUTCOMES, FamilyName, FamilyResult
+
+__all__ = ["Group", "Row", "column_titles", "number", "ratio", "shown_figures"]
+
+Value = float | None
+Read = Callable[[FamilyResult], Value]
+Families = Mapping[FamilyName, FamilyResult]
+
+_CONNECT_STATISTICS = ("p50", "p99", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        title: Its name.
+        unit: Whether its values are numbers, or microseconds.
+        values: One for each family, in their order; None where a family has none.
+    """
+
+    title: str
+    unit: Literal["1", "us"]
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Figures that belong together.
+
+    Attributes:
+        title: What they are of; empty for the first, which need no title.
+        rows: The figures.
+    """
+
+    title: str
+    rows: list[Row]
+
+
+def column_titles(families: Families) -> list[str]:
+    """The titles of the columns of values: one for each family, and that of their ratio."""
+    titles = [FAMILY_TITLES[name] for name in families]
+    return [*titles, "/".join(reversed(titles))] if len(titles) > 1 else titles
+
+
+def number(value: float | None) -> str:
+    """A number with its thousands apart; with four digits if it is small."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.4g}"  # noqa: PLR2004 - below it, digits after the point tell
+
+
+def ratio(values: tuple[Value, ...]) -> str:
+    """The second value by the first; nothing where there is none."""
+    first, second = values
+    return f"{second / first:.2f}" if first and second is not None else ""
+
+
+def shown_figures(families: Families) -> list[Group]:
+    """Everything that is worth a row of these families; what did not happen is left out."""
+    found = list(families.values())
+    groups = [Group("", [_row(title, read, found) for title, read in _counts(found)])]
+    late = any(family.response != family.service for family in found)
+    spans = {
+        "response": "response time, from when a send was due" if late else "response time",
+        **({"service": "service time, from the send"} if late else {}),
+        "connect": "connect time",
+    }
+    for span, title in spans.items():
+        if any(getattr(family, span).count for family in found):
+            names = _CONNECT_STATISTICS if span == "connect" else tuple(STATISTICS)
+            rows = [_row(name, _time(span, name), found, "us") for name in names]
+            groups.append(Group(title, rows))
+    if any(family.tcp_info is not None for family in found):
+        groups.append(Group("the kernel's round trip", _kernel(found)))
+    return groups
+
+
+def _row(
+    title: str, read: Read, families: list[FamilyResult], unit: Literal["1", "us"] = "1"
+) -> Row:
+    return Row(title, unit, tuple(map(read, families)))
+
+
+def _counts(families: list[FamilyResult]) -> Iterator[tuple[str, Read]]:
+    """How many, and how many a second."""
+
+    def reader(name: str) -> Read:
+        return lambda family: getattr(family, name)
+
+    yield "requests/s", reader("requests_per_s")
+    if any(family.requested_rate_per_s is not None for family in families):
+        yield "asked for/s", reader("requested_rate_per_s")
+        yield "begun/s", reader("actual_rate_per_s")
+    yield "payload MiB/s", _throughput
+    yield "exchanges", reader("requests")
+    for outcome in OUTCOMES:
+        if outcome == "ok" or any(getattr(family.outcomes, outcome) for family in families):
+            title = "came back well" if outcome == "ok" else outcome.replace("_", " ")
+            yield title, lambda family, kind=outcome: getattr(family.outcomes, kind)  # type: ignore[misc]
+    for name, title in _SELDOM.items():
+        if any(getattr(family, name) for family in families):
+            yield title, reader(name)
+
+
+# What is told only where it happened.
+_SELDOM = {
+    "unsent": "never sent",
+    "surplus_bytes": "bytes too many",
+    "idle_closes": "closed while idle",
+}
+
+
+def _throughput(family: FamilyResult) -> Value:
+    return family.bytes_received / family.measured_s / (1 << 20) if family.measured_s else None
+
+
+def _time(span: str, statistic: str) -> Read:
+    return lambda family: getattr(getattr(family, span), STATISTICS[statistic])
+
+
+def _kernel(families: list[FamilyResult]) -> list[Row]:
+    return [
+        _row("p50", lambda f: f.tcp_info.rtt.p50_us if f.tcp_info else None, families, "us"),
+        _row("max", lambda f: f.tcp_info.rtt.max_us if f.tcp_info else None, families, "us"),
+        _row("segments resent", lambda f: f.tcp_info.retransmits if f.tcp_info else None, families),
+    ]

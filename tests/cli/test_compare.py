@@ -1,0 +1,98 @@
+"""`echokit compare` and `echokit merge` as processes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.loads import HOST, QUICK, document_in, written
+from tests.cli.processes import run
+from tests.loadgen.servers import (
+    FakeServer,
+    echoes,
+)
+
+
+def _save(path: Path, *args: str) -> str:
+    done = run("load", *QUICK, *args, "-o", "quiet", "--json", str(path))
+    assert done.code == 0
+    return str(path)
+
+
+@pytest.mark.slow
+def test_runs_are_compared_and_merged(tmp_path: Path) -> None:
+    runs = [_save(tmp_path / f"{number}.json", "-4") for number in range(2)]
+    compared = run("compare", *runs, "--tolerance", "100000%", "--json")
+    document = json.loads(compared.out)
+    assert (compared.code, document["exit_code"]) == (0, 0)
+    figures = [change["figure"] for change in document["changes"]]
+    assert "response p99" in figures
+    table = run("compare", *runs, "--tolerance", "100000%")
+    assert [line.split()[0] for line in table.lines if line.startswith("IP")] == ["IPv4"]
+    out = tmp_path / "merged.json"
+    merged = run("merge", str(out), *runs)
+    assert (merged.code, merged.complaint) == (0, f"2 runs merged into {out}")
+    found = document_in(out.read_bytes())
+    requests = [json.loads(Path(r).read_bytes())["families"]["ipv4"]["requests"] for r in runs]
+    assert found["families"]["ipv4"]["requests"] == sum(requests)
+    assert document_in(run("merge", "-", *runs).out) == found
+
+
+def test_no_run_counts_twice_and_none_is_overwritten(tmp_path: Path) -> None:
+    run_ = tmp_path / "a.json"
+    run_.write_bytes((Path(__file__).parents[1] / "loadgen" / "example.json").read_bytes())
+    other = tmp_path / "b.json"
+    other.write_bytes(run_.read_bytes())
+    done = run("merge", str(tmp_path / "out.json"), str(run_), str(other))
+    assert (done.code, done.complaint) == (
+        2, f"{other}: the same run as {run_}: it would count twice"
+    )  # fmt: skip
+    before = run_.read_bytes()
+    done = run("merge", str(run_), str(run_))
+    assert (done.code, done.complaint) == (
+        2, f"OUT: {run_} is one of the runs, and would be overwritten"
+    )  # fmt: skip
+    assert run_.read_bytes() == before
+
+
+def test_a_regression_has_a_code_of_its_own(tmp_path: Path) -> None:
+    with FakeServer(HOST, echoes) as server:
+        good = _save(tmp_path / "good.json", written(HOST, server.port), "--rate", "100")
+    document = json.loads(Path(good).read_bytes())
+    (family,) = document["families"].values()
+    # The same run, in which half had failed.
+    half = family["requests"] // 2
+    family["outcomes"] |= {"ok": family["requests"] - half, "timeout": half}
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps(document))
+    done = run("compare", good, str(bad))
+    assert done.code == 4
+    row = next(line for line in done.lines if line.startswith("  errors"))
+    assert row.split()[-1] == "REGRESSION"
+    assert run("compare", str(bad), good).code == 0
+
+
+@pytest.mark.parametrize("command", [("compare",), ("merge", "out.json")], ids=" ".join)
+def test_files_that_are_no_results_are_told(command: tuple[str, ...], tmp_path: Path) -> None:
+    good = Path(__file__).parents[1] / "loadgen" / "example.json"
+    cut, other, foreign = (tmp_path / f"{name}.json" for name in ("cut", "other", "foreign"))
+    cut.write_bytes(good.read_bytes()[:4000])
+    other.write_text(good.read_text().replace('"schema_version": 1', '"schema_version": 7'))
+    foreign.write_text("[1, 2]")
+    for path, problem in (
+        (cut, "it is cut short"),
+        (other, "a result of schema version 7"),
+        (foreign, "it is JSON, but no result of echokit load"),
+        (tmp_path / "none.json", "no such file or directory"),
+    ):
+        done = run(*command, str(good), str(path))
+        assert (done.code, done.out) == (2, b"")
+        assert done.complaint.startswith(f"{path}: {problem}")
+    assert not Path("out.json").exists()
+
+
+def test_a_tolerance_that_is_none_is_told() -> None:
+    good = str(Path(__file__).parents[1] / "loadgen" / "example.json")
+    done = run("compare", good, good, "--tolerance", "much", "--json")
+    assert done.complaint == "--tolerance: should be a percentage like 5%; found 'much'"
+    assert json.loads(done.out) == {"error": done.complaint, "exit_code": done.code}

@@ -1,0 +1,152 @@
+"""`echokit load` in the hands of a person: its progress, and what ends it early."""
+
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echokit import EchoServer
+from tests.cli.loads import HOST, QUICK, document_in, written
+from tests.cli.processes import COMMAND, DEADLINE, Done, Running, environment
+from tests.loadgen.servers import (
+    FakeServer,
+    echoes,
+)
+
+
+class _Once:
+    """Set by the server's thread when the first exchange has come."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self.set = self._event.set
+
+    def wait(self) -> None:
+        """Until it is set."""
+        assert self._event.wait(10)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+def test_an_interrupt_ends_it_with_everything_so_far(
+    workers: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.json"
+    began = _Once()
+
+    def answer(sock: Any, data: bytes) -> bytes:
+        began.set()
+        return echoes(sock, data)
+
+    with FakeServer(HOST, answer) as server:
+        flags = ("-d", "60s", "-c", "2", "--workers", workers, "--no-calibrate", "--warmup", "0")
+        with Running("load", written(HOST, server.port), *flags, "--json", str(path)) as running:
+            began.wait()
+            done = running.end(number)
+    document = document_in(path.read_bytes())
+    assert document["status"] == "interrupted"
+    assert done.code == document["exit_code"]
+    assert done.lines[-1] == "interrupted: these are the figures until then"
+    (family,) = document["families"].values()
+    assert sum(family["outcomes"].values()) == family["requests"] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="connects are seen in /proc/net")
+def test_an_interrupt_before_anything_is_measured_ends_it_at_once_and_still_writes(
+    tmp_path: Path, host: str
+) -> None:
+    path = tmp_path / "run.json"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        # Its queue has one place, which is taken: the next connect hangs.
+        listener.bind((host, 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        flags = ("--connect-timeout", "1h", "--json", str(path))
+        with (
+            socket.create_connection((host, port)),
+            Running("load", written(host, port), *flags) as running,
+        ):
+            _wait_for_connect(port)
+            done = running.end(signal.SIGINT)
+    assert (done.code, done.complaint, done.out) == (130, "interrupted", b"")
+    document = document_in(path.read_bytes())
+    assert (document["status"], document["exit_code"]) == ("interrupted", 130)
+
+
+def test_an_interrupt_while_the_result_is_written_cuts_nothing_short(
+    tmp_path: Path, echo_server: EchoServer
+) -> None:
+    page = tmp_path / "page"
+    os.mkfifo(page)
+    flags = (*QUICK, "-o", "quiet", "--html", str(page))
+    with (
+        Running("load", written(HOST, echo_server.port), *flags) as running,
+        page.open("rb", buffering=0) as reading,
+    ):
+        # More than a pipe holds: the rest is being written.
+        read = reading.read(100)
+        running.signal(signal.SIGINT)
+        read += reading.readall()
+        done = running.end()
+    assert done == Done(0, b"", b"")
+    assert read.rstrip().endswith(b"</html>")
+
+
+def _wait_for_connect(port: int) -> None:
+    """Until somebody is connecting to `port`: state 02 is SYN_SENT."""
+    deadline = time.monotonic() + DEADLINE
+    pattern = re.compile(rf":{port:04X} 02 ")
+    while not any(pattern.search(Path(f"/proc/net/tcp{v}").read_text()) for v in ("", "6")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _read_all(fd: int) -> bytes:
+    """Everything that is written to the other end of a terminal, until that is closed."""
+    data = b""
+    while True:
+        try:
+            more = os.read(fd, 65536)
+        except OSError:
+            return data
+        if not more:
+            return data
+        data += more
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_is_shown_on_a_terminal_only(quiet: bool, echo_server: EchoServer) -> None:
+    ours, theirs = pty.openpty()
+    flags = ("-d", "500ms", "--no-calibrate", *(("--output", "quiet") if quiet else ()))
+    variables = {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+    with subprocess.Popen(
+        [*COMMAND, "load", written(HOST, echo_server.port), *flags],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=environment(variables),
+    ) as process:
+        os.close(theirs)
+        shown = _read_all(ours)
+        out, _ = process.communicate(timeout=DEADLINE)
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"\x1b" not in out
+    if quiet:
+        assert (shown, out) == (b"", b"")
+        return
+    lines = re.findall(r"IPv[46]  [\d,]+/s  p50 [\d.]+\w+  p99 [\d.]+\w+  0 errors", shown.decode())
+    assert len(lines) >= 3
+    # The bar has a line of its own.
+    assert re.search(rb"\d+%[^\r\nI]*\r?\n", shown)
+    assert b"requests/s" in out

@@ -1,0 +1,43 @@
+"""Which figures are shown: the same, in the same order, in a terminal and on a page."""
+
+from echokit.cli.load_table import table
+from echokit.loadgen.measured import OUTCOMES
+from echokit.loadgen.shown import shown_figures
+from tests.loadgen.pages import example, page_of, result_of, without_answers
+
+
+def _titles(document: dict[str, object]) -> list[str]:
+    groups = shown_figures(result_of(document).families)
+    return [
+        title
+        for group in groups
+        for title in (*([group.title] if group.title else []), *(row.title for row in group.rows))
+    ]
+
+
+def test_a_terminal_and_a_page_show_the_same_figures_in_the_same_order() -> None:
+    document = example()
+    titles = _titles(document)
+    assert [row[0] for row in page_of(document).tables["Figures by address family"]][1:] == titles
+    lines = [line.strip().partition("  ")[0] for line in table(result_of(document))]
+    at = lines.index(titles[0])
+    assert [line for line in lines[at:] if line][: len(titles)] == titles
+
+
+def test_every_kind_of_failure_is_shown_where_it_happened_and_only_there() -> None:
+    document = example()
+    family = document["families"]["ipv6"]
+    for kind in OUTCOMES:
+        family["outcomes"][kind] = 1
+    family["requests"] = len(OUTCOMES)
+    family |= {"unsent": 1, "surplus_bytes": 2, "idle_closes": 3}
+    kinds = [kind.replace("_", " ") for kind in OUTCOMES if kind != "ok"]
+    shown = [*kinds, "never sent", "bytes too many", "closed while idle"]
+    assert not set(shown) & set(_titles(example()))
+    assert [title for title in _titles(document) if title in shown] == shown
+
+
+def test_times_that_were_not_measured_are_left_out() -> None:
+    titles = _titles(without_answers())
+    assert "exchanges" in titles
+    assert not [title for title in titles if " time" in title or title == "p50"]
