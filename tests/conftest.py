@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from echokit.net.listen import loopback_families
+from tests.cli.processes import environment, forks
 
 ROOT = Path(__file__).parent.parent
 FAMILIES = {"ipv4": (socket.AF_INET, "127.0.0.1"), "ipv6": (socket.AF_INET6, "::1")}
@@ -58,3 +59,11 @@ def quickly_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers that end connections wait for their peers as ever, but not as long."""
     monkeypatch.setattr("echokit.server.QUIET", 0.1)
     monkeypatch.setattr("echokit.net.stream.LINGER_SECONDS", 0.3)
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[None]:
+    """Commands that run are forks: see `tests.cli.forks`."""
+    forks.begin(environment())
+    yield
+    forks.end()
