@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import is_hypothesis_test, settings
 
 from echokit.net.listen import loopback_families
 from tests.cli.processes import environment, forks
@@ -14,6 +15,28 @@ from tests.cli.processes import environment, forks
 ROOT = Path(__file__).parent.parent
 FAMILIES = {"ipv4": (socket.AF_INET, "127.0.0.1"), "ipv6": (socket.AF_INET6, "::1")}
 AVAILABLE = dict(loopback_families())
+
+# Properties are tried with a few examples each time, and with many in the slow run.
+settings.register_profile("quick", max_examples=10, deadline=None)
+settings.register_profile("slow", max_examples=200, deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the examples that belong to this run, unless it was told which to take."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("quick" if config.option.markexpr == "not slow" else "slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Properties belong to the slow run, too."""
+    for item in items:
+        if (
+            config.option.markexpr != "not slow"
+            and isinstance(item, pytest.Function)
+            and is_hypothesis_test(item.obj)
+        ):
+            item.add_marker("slow")
 
 
 @pytest.fixture

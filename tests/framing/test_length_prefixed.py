@@ -5,7 +5,7 @@ import tracemalloc
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -91,7 +91,6 @@ def test_an_end_behind_a_header_tells_how_much_of_the_body_came(
             assert (error.received, error.expected) == (came, 5)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     length=st.integers(0, 400),
     came=st.integers(0, 400),
@@ -256,7 +255,6 @@ def _frames(wire: list[bytes], framing: LengthPrefixed) -> tuple[bytes, int, str
 
 @every_prefix
 @every_order
-@settings(max_examples=60)
 @given(
     messages=st.lists(st.binary(max_size=40), max_size=8), rest=st.binary(max_size=12), places=cuts
 )
