@@ -1,6 +1,7 @@
 """What every test has at hand, and what none may leave behind."""
 
 import multiprocessing
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.cli.processes import environment, forks
 
 ROOT = Path(__file__).parent.parent
 FAMILIES = {"ipv4": (socket.AF_INET, "127.0.0.1"), "ipv6": (socket.AF_INET6, "::1")}
+_OPEN = "/proc/self/fd"
 AVAILABLE = dict(loopback_families())
 
 # Properties are tried with a few examples each time, and with many in the slow run.
@@ -54,10 +56,10 @@ def host(echokit_family: socket.AddressFamily) -> str:
 def _descriptors() -> dict[int, str]:
     """The open descriptors, where the system tells: number to what it is."""
     found = {}
-    folder = Path("/proc/self/fd")
-    for entry in folder.iterdir() if folder.is_dir() else ():
+    # Before and after every test: paths as objects would take as long as many a test does.
+    for number in os.listdir(_OPEN) if os.path.isdir(_OPEN) else ():  # noqa: PTH112, PTH208
         try:
-            found[int(entry.name)] = str(entry.readlink())
+            found[int(number)] = os.readlink(f"{_OPEN}/{number}")  # noqa: PTH115
         except FileNotFoundError:
             # The descriptor of the listing itself.
             continue
@@ -77,11 +79,13 @@ def no_leaks() -> Iterator[None]:
     assert not multiprocessing.active_children()
 
 
-@pytest.fixture(autouse=True)
-def quickly_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def quickly_quiet() -> Iterator[None]:
     """Servers that end connections wait for their peers as ever, but not as long."""
-    monkeypatch.setattr("echokit.server.QUIET", 0.1)
-    monkeypatch.setattr("echokit.net.stream.LINGER_SECONDS", 0.3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("echokit.server.QUIET", 0.1)
+        patch.setattr("echokit.net.stream.LINGER_SECONDS", 0.3)
+        yield
 
 
 @pytest.fixture(scope="session")

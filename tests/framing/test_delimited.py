@@ -112,6 +112,7 @@ def test_an_end_inside_a_message_tells_how_much_of_it_came() -> None:
     assert str(error) == "stream ended inside a message, after 5 bytes"
 
 
+@pytest.mark.slow
 def test_a_large_message_in_small_pieces_takes_memory_for_itself_and_its_buffer_only() -> None:
     size, chunk = 64 << 20, bytes(range(11, 139)) * 8
     decoder = Delimited(max_message=size, delimiter="\n\n").decoder()
@@ -132,6 +133,7 @@ def test_a_large_message_in_small_pieces_takes_memory_for_itself_and_its_buffer_
     decoder.receive_eof()
 
 
+@pytest.mark.slow
 def test_a_million_frames_in_one_feed_all_come() -> None:
     framing = Delimited(delimiter="\r\n")
     decoder = framing.decoder()

@@ -165,6 +165,7 @@ def test_a_large_message_in_small_pieces_stands_in_memory_once() -> None:
     decoder.receive_eof()
 
 
+@pytest.mark.slow
 def test_a_million_frames_in_one_feed_all_come() -> None:
     framing = LengthPrefixed()
     decoder = framing.decoder()

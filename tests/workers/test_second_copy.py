@@ -16,8 +16,11 @@ from tests.workers.proc import listening_port
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are Linux's")
 
 
+_fewer = [pytest.param(counts, marks=pytest.mark.slow) for counts in ((2, 1), (1, 2))]
+
+
 @pytest.mark.parametrize("wide", ["neither", "first", "second"])
-@pytest.mark.parametrize("counts", [(2, 2), (2, 1), (1, 2)], ids=str)
+@pytest.mark.parametrize("counts", [(2, 2), *_fewer], ids=str)
 def test_a_second_copy_is_refused(host: str, wide: str, counts: tuple[int, int]) -> None:
     first, second = ("*" if wide == which else host for which in ("first", "second"))
     with Group(first, counts[0]) as group:
