@@ -1,18 +1,44 @@
 """What every test has at hand, and what none may leave behind."""
 
 import multiprocessing
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import is_hypothesis_test, settings
 
 from echokit.net.listen import loopback_families
+from tests.cli.processes import environment, forks
 
 ROOT = Path(__file__).parent.parent
 FAMILIES = {"ipv4": (socket.AF_INET, "127.0.0.1"), "ipv6": (socket.AF_INET6, "::1")}
+_OPEN = "/proc/self/fd"
 AVAILABLE = dict(loopback_families())
+
+# Properties are tried with a few examples each time, and with many in the slow run.
+settings.register_profile("quick", max_examples=10, deadline=None)
+settings.register_profile("slow", max_examples=200, deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the examples that belong to this run, unless it was told which to take."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("quick" if config.option.markexpr == "not slow" else "slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Properties belong to the slow run, too."""
+    for item in items:
+        if (
+            config.option.markexpr != "not slow"
+            and isinstance(item, pytest.Function)
+            and is_hypothesis_test(item.obj)
+        ):
+            item.add_marker("slow")
 
 
 @pytest.fixture
@@ -30,10 +56,10 @@ def host(echokit_family: socket.AddressFamily) -> str:
 def _descriptors() -> dict[int, str]:
     """The open descriptors, where the system tells: number to what it is."""
     found = {}
-    folder = Path("/proc/self/fd")
-    for entry in folder.iterdir() if folder.is_dir() else ():
+    # Before and after every test: paths as objects would take as long as many a test does.
+    for number in os.listdir(_OPEN) if os.path.isdir(_OPEN) else ():  # noqa: PTH112, PTH208
         try:
-            found[int(entry.name)] = str(entry.readlink())
+            found[int(number)] = os.readlink(f"{_OPEN}/{number}")  # noqa: PTH115
         except FileNotFoundError:
             # The descriptor of the listing itself.
             continue
@@ -53,8 +79,18 @@ def no_leaks() -> Iterator[None]:
     assert not multiprocessing.active_children()
 
 
-@pytest.fixture(autouse=True)
-def quickly_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def quickly_quiet() -> Iterator[None]:
     """Servers that end connections wait for their peers as ever, but not as long."""
-    monkeypatch.setattr("echokit.server.QUIET", 0.1)
-    monkeypatch.setattr("echokit.net.stream.LINGER_SECONDS", 0.3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("echokit.server.QUIET", 0.1)
+        patch.setattr("echokit.net.stream.LINGER_SECONDS", 0.3)
+        yield
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[None]:
+    """Commands that run are forks: see `tests.cli.forks`."""
+    forks.begin(environment())
+    yield
+    forks.end()

@@ -3,7 +3,7 @@
 from typing import SupportsIndex, cast, overload
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from echokit.errors import EchoMismatch
@@ -55,7 +55,6 @@ def test_the_counts_go_with_what_was_sent_and_came_back(stream: bool) -> None:
     assert counts() == (False, 2, 5, 5, 0)
 
 
-@settings(max_examples=100, deadline=None)
 @given(messages=messages_lists, places=cuts)
 def test_a_stream_comes_back_in_any_pieces(messages: list[bytes], places: list[int]) -> None:
     outstanding = _waiting(messages, stream=True)
@@ -66,7 +65,6 @@ def test_a_stream_comes_back_in_any_pieces(messages: list[bytes], places: list[i
     assert outstanding.in_flight == 0
 
 
-@settings(max_examples=200, deadline=None)
 @given(messages=messages_lists, places=cuts, where=st.integers(0, 100), flip=st.integers(1, 255))
 def test_a_flipped_byte_of_a_stream_is_told_with_its_exact_offset(
     messages: list[bytes], places: list[int], where: int, flip: int
@@ -83,7 +81,6 @@ def test_a_flipped_byte_of_a_stream_is_told_with_its_exact_offset(
     assert (error.offset, error.sent, error.received) == (where, sent[where], wrong)
 
 
-@settings(max_examples=100, deadline=None)
 @given(messages=messages_lists, extra=st.binary(min_size=1, max_size=5), places=cuts)
 def test_what_comes_back_after_everything_has_is_told_at_its_offset(
     messages: list[bytes], extra: bytes, places: list[int]
@@ -118,7 +115,6 @@ def test_an_empty_message_is_nothing_in_a_stream_and_something_among_messages() 
     assert not outstanding.waiting
 
 
-@settings(max_examples=100, deadline=None)
 @given(messages=messages_lists)
 def test_messages_come_back_as_they_were_sent(messages: list[bytes]) -> None:
     outstanding = _waiting(messages, stream=False)
@@ -129,7 +125,6 @@ def test_messages_come_back_as_they_were_sent(messages: list[bytes]) -> None:
     assert outstanding.received == outstanding.sent == sum(map(len, messages))
 
 
-@settings(max_examples=200, deadline=None)
 @given(before=messages_lists, sent=st.binary(max_size=6), received=st.binary(max_size=6))
 def test_a_message_that_differs_is_told_with_the_offset_of_its_first_difference(
     before: list[bytes], sent: bytes, received: bytes

@@ -435,7 +435,7 @@ def _run(machine: type[_Lifecycle], examples: int, steps: int) -> None:
 def test_whatever_happens_to_connections_each_gets_its_own_back(
     host: str, framing: Framing, way: Segmentation | None
 ) -> None:
-    _run(_machine(host, framing, way), examples=15, steps=40)
+    _run(_machine(host, framing, way), examples=5, steps=40)
 
 
 @pytest.mark.slow

@@ -46,8 +46,9 @@ def test_the_readme_shows_the_example_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 128, 1 << 40])
-def test_it_keeps_the_contract(kind: type[Framing], limit: int) -> None:
-    check_framing(kind.model_validate({"max_message": limit}), max_examples=50)
+@pytest.mark.parametrize("examples", [5, pytest.param(100, marks=pytest.mark.slow)])
+def test_it_keeps_the_contract(kind: type[Framing], limit: int, examples: int) -> None:
+    check_framing(kind.model_validate({"max_message": limit}), max_examples=examples)
 
 
 # As the protobuf guide has them: 150 is 9601, and 300 is ac02.

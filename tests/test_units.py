@@ -4,7 +4,7 @@ import math
 from typing import Annotated
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -77,7 +77,6 @@ def test_a_size_is_shown_in_the_largest_unit_that_says_it_exactly(size: int, tex
     assert format_size(size) == text
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.integers(0, 1 << 40)
     | st.builds(lambda n, by: n << by, st.integers(0, 1023), st.integers(0, 30))
@@ -147,7 +146,6 @@ def test_a_time_is_shown_in_the_unit_that_reads_best(seconds: float, text: str) 
     assert format_duration(seconds) == text
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.floats(1e-6, 86400)
     | st.floats(1e-6, 1)

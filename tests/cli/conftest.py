@@ -7,7 +7,6 @@ import pytest
 
 from echokit import Delimited, EchoServer, LengthPrefixed, Raw
 from echokit.framing.base import Framing
-from tests.cli.processes import forks
 
 FRAMINGS: dict[str, Framing] = {
     "raw": Raw(),
@@ -16,12 +15,9 @@ FRAMINGS: dict[str, Framing] = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _forks() -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _forks(forked: None) -> None:
     """What `run` needs."""
-    forks.begin()
-    yield
-    forks.end()
 
 
 @pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)], ids="workers={}".format)

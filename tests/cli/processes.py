@@ -1,19 +1,19 @@
 """The command as people run it: a process of its own, of which nothing is left behind."""
 
-import json
+import contextlib
 import os
 import re
 import select
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from signal import Signals
 from typing import IO, Self
+
+from tests.cli.forks import Fork, Forks
 
 __all__ = ["COMMAND", "DEADLINE", "Done", "Running", "environment", "forks", "run", "start"]
 
@@ -102,87 +102,7 @@ def start(
     return _done(done.returncode, done.stdout or b"", done.stderr)
 
 
-_FORKING = """
-import gc, json, os, signal, socket, sys, traceback
-from echokit.cli import main
-import echokit.client, echokit.config, echokit.server, echokit.observe.escape
-
-def become(call):
-    piped, writing = os.pipe()
-    with open(call["in"], "rb") as file:
-        if call["piped"] and not os.fork():
-            os.close(piped)
-            while data := file.read(65536):
-                os.write(writing, data)
-            os._exit(0)
-        os.dup2(piped if call["piped"] else file.fileno(), 0)
-    os.close(piped)
-    os.close(writing)
-    for number, name in enumerate(("out", "err"), 1):
-        with open(call[name], "wb") as file:
-            os.dup2(file.fileno(), number)
-    os.environ.clear()
-    os.environ.update(call["env"])
-    sys.argv = ["echokit", *call["args"]]
-    # What hangs is ended.
-    signal.alarm(call["deadline"])
-
-gc.collect()
-gc.freeze()
-with socket.socket(fileno=int(sys.argv[1])) as channel, channel.makefile("rw") as lines:
-    for line in lines:
-        if not (child := os.fork()):
-            become(json.loads(line))
-            break
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        print(json.dumps(code), file=lines, flush=True)
-    else:
-        sys.exit()
-main()
-"""
-
-
-class _Forks:
-    """Runs commands as forks of a process that has imported what they need.
-
-    A command takes a quarter of a second to start and next to nothing to run, and these tests
-    run hundreds: the imports are made once. From there on each is a process of its own.
-    """
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel = socket.socket()
-
-    def begin(self) -> None:
-        """Import; before the first `run`."""
-        self._channel.close()
-        self._channel, theirs = socket.socketpair()
-        with theirs:
-            fd = theirs.fileno()
-            args = [sys.executable, "-W", "error", "-c", _FORKING, str(fd)]
-            self._process = subprocess.Popen(args, pass_fds=[fd], env=environment())
-        self._channel.settimeout(2 * DEADLINE)
-
-    def end(self) -> None:
-        """No more will be run."""
-        self._channel.close()
-        if self._process is not None:
-            self._process.wait(DEADLINE)
-
-    def run(self, args: Sequence[str | bytes], stdin: bytes, piped: bool, env: object) -> Done:
-        """Run one command to its end."""
-        with tempfile.TemporaryDirectory() as name:
-            files = {stream: Path(name, stream) for stream in ("in", "out", "err")}
-            files["in"].write_bytes(stdin)
-            call = {"args": [os.fsdecode(arg) for arg in args], "piped": piped, "env": env}
-            call |= {stream: str(path) for stream, path in files.items()}
-            call["deadline"] = int(DEADLINE)
-            self._channel.sendall(json.dumps(call).encode() + b"\n")
-            code = json.loads(self._channel.recv(100))
-            return _done(code, files["out"].read_bytes(), files["err"].read_bytes())
-
-
-forks = _Forks()
+forks = Forks()
 
 
 def run(
@@ -192,7 +112,20 @@ def run(
     env: Mapping[str, str] | None = None,
 ) -> Done:
     """Run the command to its end; `stdin` comes through a pipe, or is a file."""
-    return forks.run(args, stdin, piped, environment(env))
+    with (
+        tempfile.TemporaryFile(buffering=0) as given,
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):
+        given.write(stdin)
+        given.seek(0)
+        streams = (given.fileno(), out.fileno(), err.fileno())
+        forked = forks.fork(args, streams, environment(env), piped, int(DEADLINE))
+        code = forked.wait(2 * DEADLINE)
+        # Their place in the file is the command's, too.
+        out.seek(0)
+        err.seek(0)
+        return _done(code, out.read(), err.read())
 
 
 class _Pipe:
@@ -219,25 +152,50 @@ class _Pipe:
         return self.read_until(b"\n").decode().removesuffix("\n")
 
 
+def _read_to_end(*pipes: _Pipe) -> list[bytes]:
+    """What comes from each until all have ended."""
+    deadline = time.monotonic() + DEADLINE
+    left = {pipe.pipe.fileno(): pipe for pipe in pipes}
+    while left:
+        ready, _, _ = select.select([*left], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"did not end within {DEADLINE:g}s after {[pipe.rest for pipe in pipes]!r}"
+        for fd in ready:
+            data = os.read(fd, 1 << 20)
+            left[fd].rest += data
+            if not data:
+                del left[fd]
+    return [pipe.rest for pipe in pipes]
+
+
 class Running:
-    """A command that runs while the block does; killed at the block's end if it still does."""
+    """A command that runs while the block does; killed at the block's end if it still does.
+
+    It is started anew if `command` is given, or where its variables tell Python something, which
+    Python asks at its start; else it is a fork, if there are any.
+    """
 
     def __init__(
         self,
         *args: str | bytes,
         stdin: int = subprocess.DEVNULL,
         env: Mapping[str, str] | None = None,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] = (),
     ) -> None:
-        # Unbuffered, so that what is read here and what `end` reads are one stream.
-        self.process = subprocess.Popen(
-            [*command, *args],
-            bufsize=0,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment(env),
-        )
+        self.process: subprocess.Popen[bytes] | Fork
+        anew = any(name.startswith(("PYTHON", "LC_", "LANG")) for name in env or ())
+        if command or anew or not forks.begun:
+            # Unbuffered, so that what is read here and what `end` reads are one stream.
+            self.process = subprocess.Popen(
+                [*(command or COMMAND), *args],
+                bufsize=0,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment(env),
+            )
+        else:
+            streams = (stdin, subprocess.PIPE, subprocess.PIPE)
+            self.process = forks.fork(args, streams, environment(env))
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self.out = _Pipe(self.process.stdout)
@@ -269,8 +227,11 @@ class Running:
         """Wait for its end, after a signal if one is given: what it said since it was last read."""
         if number is not None:
             self.signal(number)
-        out, err = self.process.communicate(timeout=DEADLINE)
-        return _done(self.process.returncode, self.out.rest + out, self.err.rest + err)
+        if self.process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
+        out, err = _read_to_end(self.out, self.err)
+        return _done(self.process.wait(DEADLINE), out, err)
 
     def __enter__(self) -> Self:
         return self

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import echokit
-from tests.cli.processes import COMMAND, Done, environment, run, start
+from tests.cli.processes import DEADLINE, Done, Running, run, start
 
 SHARED = "CONFIG HOST PORT FAMILY CHUNK_SIZE FRAMING SEGMENT SEGMENT_DELAY SEED"
 LIMITS = (
@@ -152,15 +151,11 @@ def test_a_config_named_by_the_variable_and_not_there_names_the_variable() -> No
 
 @pytest.mark.parametrize(("value", "shown"), [("1", True), ("0", False), ("", False)])
 def test_tracebacks_are_shown_only_where_they_are_asked_for(value: str, shown: bool) -> None:
-    done = subprocess.run(
-        [*COMMAND, "send", "--port", "0", "x"],
-        capture_output=True,
-        env=environment({"ECHOKIT_DEBUG": value}),
-        check=False,
-    )
-    assert done.returncode == 2
-    assert (b"Traceback" in done.stderr) == shown
-    assert done.stderr.splitlines()[-1].startswith(b"echokit: port 0 means")
+    with Running("send", "--port", "0", "x", env={"ECHOKIT_DEBUG": value}) as sending:
+        told = sending.err.pipe.read()
+        assert sending.process.wait(DEADLINE) == 2
+    assert (b"Traceback" in told) == shown
+    assert told.splitlines()[-1].startswith(b"echokit: port 0 means")
 
 
 def test_the_version_is_the_projects() -> None:

@@ -200,7 +200,10 @@ def test_a_load_is_told_before_it_begins_that_its_page_cannot_be_written(tmp_pat
     )
 
 
-@pytest.mark.parametrize("missing", ["plotly", "jinja2", "hdrh"])
+_more = [pytest.param(name, marks=pytest.mark.slow) for name in ("jinja2", "hdrh")]
+
+
+@pytest.mark.parametrize("missing", ["plotly", *_more])
 def test_without_the_extra_it_is_named(missing: str, saved: Saved, page: Path) -> None:
     name = saved(example())
     # As if it were not installed.

@@ -12,7 +12,7 @@ from echokit.config import Config, load
 from echokit.net.segment import Segmentation
 from echokit.testing import RunningServer
 from tests.cli.peers import serving_once
-from tests.cli.processes import DEADLINE, Running, run, start
+from tests.cli.processes import DEADLINE, Running, run
 
 
 def _reads(sock: socket.socket, total: int) -> list[bytes]:
@@ -82,7 +82,7 @@ def test_send_cuts_as_its_flags_say(host: str) -> None:
 
     args = ("--segment", "1,3", "--segment-delay", "100ms", "--seed", "7")
     with serving_once(host, answer) as port:
-        done = start("send", "--host", host, "--port", str(port), *args, "-o", "raw", "abcdef")
+        done = run("send", "--host", host, "--port", str(port), *args, "-o", "raw", "abcdef")
     assert (done.code, done.out, done.err) == (0, b"abcdef", b"")
     assert found == [b"a", b"bcd", b"e", b"f"]
 

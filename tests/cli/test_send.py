@@ -77,7 +77,10 @@ def test_a_line_comes_back_before_stdin_is_closed(framing: str, framed_server: E
 
 def _peak(pid: int) -> int:
     """The most memory that a process has had in RAM at a time, in bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return 0
     peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
     # A process that has ended has no memory any more.
     return int(peaks[0]) * 1024 if peaks else 0

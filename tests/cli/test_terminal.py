@@ -14,7 +14,7 @@ from typing import Self
 import pytest
 
 from tests.cli.peers import client, receive, serving_once
-from tests.cli.processes import COMMAND, DEADLINE, environment, run
+from tests.cli.processes import DEADLINE, environment, forks, run
 from tests.observe.terminal import HOSTILE, Driven, bytes_of, on_terminal, seen
 
 PAYLOADS = [payload for payload, _ in HOSTILE.values()]
@@ -28,13 +28,8 @@ class _OnTerminal:
     def __init__(self, *args: str | bytes) -> None:
         self._ours, theirs = pty.openpty()
         try:
-            self.process = subprocess.Popen(
-                [*COMMAND, *args],
-                stdin=subprocess.DEVNULL,
-                stdout=theirs,
-                stderr=theirs,
-                env=environment({"TERM": "xterm"}),
-            )
+            streams = (subprocess.DEVNULL, theirs, theirs)
+            self.process = forks.fork(args, streams, environment({"TERM": "xterm"}))
         finally:
             os.close(theirs)
         self.given = b""
@@ -297,16 +292,20 @@ CONFIGS: dict[str, tuple[str, int]] = {
 }
 
 
+@pytest.mark.parametrize(
+    "command", [("config", "check"), pytest.param(("serve", "--config"), marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("what", CONFIGS)
-def test_each_problem_of_a_config_is_one_row_whatever_it_quotes(what: str, tmp_path: Path) -> None:
+def test_each_problem_of_a_config_is_one_row_whatever_it_quotes(
+    what: str, command: tuple[str, ...], tmp_path: Path
+) -> None:
     text, problems = CONFIGS[what]
     file = tmp_path / f"echo.{'toml' if what.startswith('TOML') else 'yaml'}"
     file.write_text(text, newline="")
-    for args in (("config", "check", str(file)), ("serve", "--config", str(file))):
-        done = run(*args)
-        assert (done.code, done.out) == (2, b"")
-        rows = _shown(done.err, problems)
-        assert all(row.startswith(f"echokit: {file}") for row in rows)
+    done = run(*command, str(file))
+    assert (done.code, done.out) == (2, b"")
+    rows = _shown(done.err, problems)
+    assert all(row.startswith(f"echokit: {file}") for row in rows)
 
 
 def test_a_message_with_a_delimiter_that_drives_terminals_is_refused_in_one_row(
@@ -321,6 +320,7 @@ def test_a_message_with_a_delimiter_that_drives_terminals_is_refused_in_one_row(
     assert "message contains the delimiter" in row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES, ids=repr)
 def test_no_file_name_that_breaks_a_screen_breaks_one_in_what_is_printed(
     name: bytes, tmp_path: Path

@@ -7,7 +7,7 @@ import pytest
 
 from echokit.observe.escape import escaped
 from tests.cli.peers import client
-from tests.cli.processes import Running, run, start
+from tests.cli.processes import COMMAND, Running, run, start
 from tests.conftest import ROOT
 
 CLASSIC = str(ROOT / "configs" / "classic.yaml")
@@ -43,7 +43,7 @@ def _port_of(line: str) -> str:
 
 
 def test_the_exercise_prints_its_two_transcripts_and_nothing_else() -> None:
-    with Running("serve", "--config", CLASSIC, "--port", "0") as server:
+    with Running("serve", "--config", CLASSIC, "--port", "0", command=COMMAND) as server:
         # Each line is there as soon as it is true, while the server runs on.
         told = server.lines(2)
         port = told[0].rpartition(" ")[2]

@@ -389,6 +389,7 @@ def test_deep_yaml_is_refused_without_following_it(tmp_path: Path, text: str) ->
     assert problem.endswith("deeper nesting than any config has")
 
 
+@pytest.mark.slow
 def test_nesting_and_number_of_values_are_limited_exactly(tmp_path: Path) -> None:
     def nested(depth: int) -> str:
         return f"a: {'[' * (depth - 1)}x{']' * (depth - 1)}"

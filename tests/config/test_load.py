@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from echokit.config import Config, Override, load, load_with_origins
@@ -435,7 +435,6 @@ def test_overrides_do_not_change_what_a_file_said_for_the_next_load(tmp_path: Pa
 # Anything at all.
 
 
-@settings(max_examples=80, deadline=None)
 @given(tree=trees)
 def test_any_tree_is_a_config_or_a_config_error(
     tree: object, tmp_path_factory: pytest.TempPathFactory
@@ -458,7 +457,6 @@ TOKENS = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     text=st.lists(st.sampled_from(TOKENS), max_size=20).map("".join)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=40),

@@ -5,7 +5,7 @@ import socket
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from pydantic import BaseModel, ValidationError
 
 from echokit.config import ClientSettings, Config, Limits, ServerSettings, load
@@ -260,7 +260,6 @@ def test_a_dump_holds_every_option_of_the_framing() -> None:
     assert json.loads(config.model_dump_json())["framing"] == expected
 
 
-@settings(max_examples=60, deadline=None)
 @given(config=configs)
 def test_a_dump_written_to_a_file_is_the_same_config_again(
     config: Config, tmp_path_factory: pytest.TempPathFactory

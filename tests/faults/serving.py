@@ -46,7 +46,7 @@ class Serving(Running):
 
     def __init__(self, host: str, *options: str, under: Sequence[str] = ()) -> None:
         args = ("serve", "--host", host, "--port", "0", "--output", "json", *options)
-        super().__init__(*args, command=(*under, *COMMAND))
+        super().__init__(*args, command=(*under, *COMMAND) if under else ())
         self.host = host
         self.warnings: list[str] = []
         self._port: int = self.next("listening")["port"]

@@ -11,7 +11,7 @@ import pytest
 
 from echokit import EchoServer
 from tests.cli.peers import client, receive, reserved_port
-from tests.cli.processes import COMMAND, DEADLINE, Running, start
+from tests.cli.processes import COMMAND, DEADLINE, Running, run, start
 from tests.conftest import AVAILABLE
 from tests.faults.serving import until
 
@@ -53,7 +53,7 @@ def test_a_port_that_it_may_not_have_is_told_with_its_address(host: str) -> None
     [("203.0.113.1", "203.0.113.1:0"), ("2001:db8::1", "[2001:db8::1]:0")],
 )
 def test_an_address_of_another_host_is_told(address: str, shown: str) -> None:
-    done = start("serve", "--host", address, "--port", "0")
+    done = run("serve", "--host", address, "--port", "0")
     assert (done.code, done.out) == (3, b"")
     assert done.complaint == f"cannot listen on {shown}: cannot assign requested address"
 
@@ -61,7 +61,7 @@ def test_an_address_of_another_host_is_told(address: str, shown: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["serve", "send"])
 def test_an_interface_that_is_not_there_is_told_by_its_name(command: str) -> None:
-    done = start(command, "--host", "fe80::1%nosuch", "--port", "1")
+    done = run(command, "--host", "fe80::1%nosuch", "--port", "1")
     assert done.code in (2, 3)
     assert "fe80::1%nosuch" in done.complaint
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.cli.peers import receive, serving_once
-from tests.cli.processes import Running
+from tests.cli.processes import COMMAND, Running
 
 # Longer than the client waits for an answer, in seconds.
 STILL = 1.0
@@ -37,7 +37,9 @@ def test_a_client_that_stood_still_takes_an_answer_that_came_in_time(host: str) 
 
     with serving_once(host, answer) as port:
         args = ("--host", host, "--port", str(port), "--timeout", "300ms", "-")
-        with Running("send", *args, stdin=subprocess.PIPE) as sending:
+        # Only who has started a process can wait for it to stop.
+        with Running("send", *args, stdin=subprocess.PIPE, command=COMMAND) as sending:
+            assert isinstance(sending.process, subprocess.Popen)
             processes.append(sending.process)
             sending.stdin.write(b"hello")
             assert sending.lines(3)[2] == 'received "hello"'

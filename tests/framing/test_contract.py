@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -66,7 +66,6 @@ def _same_end(framing: Framing, first: FramingError | None, second: FramingError
 
 
 @every_framing
-@settings(max_examples=40, deadline=None)
 @given(wire=wires, valid=st.lists(payloads, max_size=4), places=cuts)
 def test_any_bytes_in_any_split_give_the_same_messages_and_the_same_end(
     framing: Framing, wire: bytes, valid: list[bytes], places: list[int]
@@ -85,7 +84,6 @@ def test_any_bytes_in_any_split_give_the_same_messages_and_the_same_end(
 
 
 @every_framing
-@settings(max_examples=20, deadline=None)
 @given(messages=st.lists(payloads, max_size=8), places=cuts)
 def test_what_is_encoded_is_decoded_again_in_any_split(
     framing: Framing, messages: list[bytes], places: list[int]
@@ -102,7 +100,6 @@ def test_what_is_encoded_is_decoded_again_in_any_split(
 
 
 @every_framing
-@settings(max_examples=20, deadline=None)
 @given(messages=st.lists(payloads, max_size=8), places=cuts)
 def test_a_decoder_that_is_fed_before_it_is_drained_loses_nothing(
     framing: Framing, messages: list[bytes], places: list[int]
@@ -122,7 +119,6 @@ def test_a_decoder_that_is_fed_before_it_is_drained_loses_nothing(
 
 
 @every_framing
-@settings(max_examples=20, deadline=None)
 @given(messages=st.lists(payloads, max_size=5), places=cuts, undrained=st.booleans())
 def test_a_buffer_that_is_written_to_again_changes_no_message(
     framing: Framing, messages: list[bytes], places: list[int], undrained: bool
@@ -145,7 +141,6 @@ def test_a_buffer_that_is_written_to_again_changes_no_message(
 
 
 @every_message_framing
-@settings(max_examples=20, deadline=None)
 @given(wire=wires, more=st.binary(min_size=1, max_size=20))
 def test_a_decoder_that_failed_raises_the_same_error_for_ever(
     framing: Framing, wire: bytes, more: bytes
@@ -199,7 +194,6 @@ def test_the_limit_itself_passes_and_one_byte_more_does_not(framing: Framing) ->
 
 
 @every_message_framing
-@settings(max_examples=20, deadline=None)
 @given(message=st.binary(min_size=LIMIT + 1, max_size=4 * LIMIT))
 def test_encode_refuses_a_message_over_the_limit(framing: Framing, message: bytes) -> None:
     with pytest.raises(MessageTooLarge) as caught:

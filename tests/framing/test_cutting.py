@@ -1,7 +1,7 @@
 """Plain streams cut into messages: by size, or into lines."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from echokit.errors import MessageTooLarge
@@ -17,7 +17,6 @@ def _cut(cutter: Cutter, chunks: list[bytes]) -> list[bytes]:
     return [message for chunk in chunks for message in cutter.cut(chunk)] + cutter.finish()
 
 
-@settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=100), places=cuts, size=st.integers(1, 110))
 def test_pieces_are_of_the_size_at_most_and_together_the_stream(
     data: bytes, places: list[int], size: int
@@ -70,7 +69,6 @@ def test_a_line_comes_as_soon_as_its_end_has_been_read() -> None:
     assert cutter.finish() == []
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     delimiter=st.text(alphabet="ab", min_size=1, max_size=3),
     stream=st.lists(st.sampled_from(b"abc"), max_size=40).map(bytes),

@@ -4,7 +4,7 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -24,7 +24,6 @@ def test_a_line_ends_with_a_newline_where_nothing_else_is_said() -> None:
     assert decoded(framing.decoder(), [b"one\n\ntwo\r\n"]) == ([b"one", b"", b"two\r"], None)
 
 
-@settings(max_examples=150, deadline=None)
 @given(delimiter=delimiters, wire=wires, places=cuts)
 def test_messages_are_what_stands_between_delimiters_from_the_left(
     delimiter: str, wire: bytes, places: list[int]
@@ -39,7 +38,6 @@ def test_messages_are_what_stands_between_delimiters_from_the_left(
         assert error is None
 
 
-@settings(max_examples=150, deadline=None)
 @given(delimiter=delimiters, message=st.lists(st.sampled_from(b"ab"), max_size=6).map(bytes))
 def test_encode_refuses_exactly_what_would_not_come_back_as_one_message(
     delimiter: str, message: bytes
@@ -114,6 +112,7 @@ def test_an_end_inside_a_message_tells_how_much_of_it_came() -> None:
     assert str(error) == "stream ended inside a message, after 5 bytes"
 
 
+@pytest.mark.slow
 def test_a_large_message_in_small_pieces_takes_memory_for_itself_and_its_buffer_only() -> None:
     size, chunk = 64 << 20, bytes(range(11, 139)) * 8
     decoder = Delimited(max_message=size, delimiter="\n\n").decoder()
@@ -134,6 +133,7 @@ def test_a_large_message_in_small_pieces_takes_memory_for_itself_and_its_buffer_
     decoder.receive_eof()
 
 
+@pytest.mark.slow
 def test_a_million_frames_in_one_feed_all_come() -> None:
     framing = Delimited(delimiter="\r\n")
     decoder = framing.decoder()

@@ -5,7 +5,7 @@ import tracemalloc
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -91,7 +91,6 @@ def test_an_end_behind_a_header_tells_how_much_of_the_body_came(
             assert (error.received, error.expected) == (came, 5)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     length=st.integers(0, 400),
     came=st.integers(0, 400),
@@ -166,6 +165,7 @@ def test_a_large_message_in_small_pieces_stands_in_memory_once() -> None:
     decoder.receive_eof()
 
 
+@pytest.mark.slow
 def test_a_million_frames_in_one_feed_all_come() -> None:
     framing = LengthPrefixed()
     decoder = framing.decoder()
@@ -256,7 +256,6 @@ def _frames(wire: list[bytes], framing: LengthPrefixed) -> tuple[bytes, int, str
 
 @every_prefix
 @every_order
-@settings(max_examples=60)
 @given(
     messages=st.lists(st.binary(max_size=40), max_size=8), rest=st.binary(max_size=12), places=cuts
 )

@@ -555,7 +555,7 @@ def test_half_closing_after_a_reset_ends_it(stage: Stage) -> None:
 
 @pytest.mark.parametrize("framing", [Raw(), LengthPrefixed()], ids=lambda f: f.type)
 @every_chunk_size
-@pytest.mark.parametrize("piece", [1, 5, 4096])
+@pytest.mark.parametrize("piece", [pytest.param(1, marks=pytest.mark.slow), 5, 4096])
 def test_an_echo_sends_all_of_it_back_and_counts_it_without_telling_the_handler(
     stage: Stage, framing: Framing, chunk_size: int, piece: int
 ) -> None:

@@ -234,6 +234,7 @@ def test_a_call_from_another_thread_ends_the_wait_and_runs_in_the_loops_thread(
     assert ran_in == [threading.current_thread()]
 
 
+@pytest.mark.slow
 def test_more_calls_than_the_waking_bytes_find_room_for_all_run(reactor: Reactor) -> None:
     ran: list[int] = []
     for number in range(50_000):

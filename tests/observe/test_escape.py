@@ -1,7 +1,7 @@
 """Received bytes as text that cannot do anything to a terminal, and still says every byte."""
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from echokit.observe.escape import escaped, printable
@@ -58,7 +58,6 @@ def test_no_control_gets_through_neither_as_a_character_nor_as_a_byte(code: int)
         assert shown.endswith("b")
 
 
-@settings(max_examples=200, deadline=None)
 @given(payloads)
 def test_whatever_came_is_one_printable_line(data: bytes) -> None:
     shown = escaped(data)
@@ -72,7 +71,6 @@ def test_a_character_and_the_byte_of_its_number_are_told_apart(code: int) -> Non
     assert escaped(chr(code).encode()) != escaped(bytes([code]))
 
 
-@settings(max_examples=300, deadline=None)
 @given(short, short | payloads)
 @example(b"\xc2\x80", b"\x80")
 @example(b"\n", rb"\n")

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from echokit import Address, End, Ending, FramingError, IncompleteMessage
@@ -141,7 +141,6 @@ def test_a_payload_is_one_row_of_a_clients_transcript_going_and_coming(payload: 
     assert (last, err) == ("closing socket", [])
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.sampled_from(PIECES), max_size=10).map(b"".join), max_size=4))
 def test_no_pieces_of_sequences_make_one_within_a_message_or_across(messages: list[bytes]) -> None:
     def all_of_them(transcript: Transcript) -> None:

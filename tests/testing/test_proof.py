@@ -48,9 +48,10 @@ BROKEN: list[tuple[type[Framing], str]] = [
 ]
 
 
+@pytest.mark.parametrize("examples", [5, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("framing", SOUND, ids=repr)
-def test_a_sound_framing_passes(framing: Framing) -> None:
-    check_framing(framing, max_examples=30)
+def test_a_sound_framing_passes(framing: Framing, examples: int) -> None:
+    check_framing(framing, max_examples=examples)
 
 
 @pytest.mark.slow
@@ -74,6 +75,7 @@ def test_the_smallest_bytes_are_shown() -> None:
     assert "sent [b'\\t']" in caught.value.shown or "sent [b' ']" in caught.value.shown
 
 
+@pytest.mark.slow
 def test_a_framing_that_carries_few_messages_needs_to_be_told_which() -> None:
     with pytest.raises(ValueError, match="say with `messages=`"):
         check_framing(shelf.Record())

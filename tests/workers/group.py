@@ -43,8 +43,9 @@ class Group:
         where = ("--host", host, "--port", "0", "--workers", str(workers))
         self._quiet = quiet
         output = ("--output", "quiet" if quiet else "json")
+        command = (*under, *COMMAND) if under else ()
         self.running = Running(
-            "serve", *where, *output, *args, env=env, stdin=stdin, command=(*under, *COMMAND)
+            "serve", *where, *output, *args, env=env, stdin=stdin, command=command
         )
         self.pid = self.running.process.pid
 

@@ -223,8 +223,8 @@ def test_a_worker_that_cannot_be_started_is_tried_again() -> None:
     ("message", "how"),
     [
         (b"exit", "ended with code 7"),
-        (b"leave", "ended with code 1"),
-        (b"hang up", "was ended by SIGKILL"),
+        pytest.param(b"leave", "ended with code 1", marks=pytest.mark.slow),
+        pytest.param(b"hang up", "was ended by SIGKILL", marks=pytest.mark.slow),
         pytest.param(b"leave a child", "ended with code 7", marks=pytest.mark.slow),
     ],
 )

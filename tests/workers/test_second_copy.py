@@ -8,7 +8,7 @@ import pytest
 
 from echokit import EchoServer
 from tests.cli.peers import client, receive
-from tests.cli.processes import start
+from tests.cli.processes import run
 from tests.conftest import AVAILABLE
 from tests.workers.group import Group
 from tests.workers.proc import listening_port
@@ -16,13 +16,16 @@ from tests.workers.proc import listening_port
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are Linux's")
 
 
+_fewer = [pytest.param(counts, marks=pytest.mark.slow) for counts in ((2, 1), (1, 2))]
+
+
 @pytest.mark.parametrize("wide", ["neither", "first", "second"])
-@pytest.mark.parametrize("counts", [(2, 2), (2, 1), (1, 2)], ids=str)
+@pytest.mark.parametrize("counts", [(2, 2), *_fewer], ids=str)
 def test_a_second_copy_is_refused(host: str, wide: str, counts: tuple[int, int]) -> None:
     first, second = ("*" if wide == which else host for which in ("first", "second"))
     with Group(first, counts[0]) as group:
         args = ("--host", second, "--port", str(group.port), "--workers", str(counts[1]))
-        done = start("serve", *args)
+        done = run("serve", *args)
         assert (done.code, done.out) == (3, b"")
         assert f":{group.port}: address already in use; end the server" in done.complaint
         # Nothing of it is left, on the other family above all; and the first one serves on.
@@ -39,7 +42,7 @@ def test_a_second_copy_is_refused_where_only_one_family_is_taken() -> None:
     if len(AVAILABLE) == 1:
         pytest.skip("this host has one family")
     with EchoServer("::1", 0) as other:
-        done = start("serve", "--host", "*", "--port", str(other.port), "--workers", "2")
+        done = run("serve", "--host", "*", "--port", str(other.port), "--workers", "2")
         assert done.code == 3
         with pytest.raises(ConnectionRefusedError):
             client("127.0.0.1", other.port)
@@ -68,5 +71,5 @@ def test_a_socket_that_shares_its_port_with_anybody_keeps_the_server_out(host: s
         other.bind((host, 0))
         other.listen()
         port = str(other.getsockname()[1])
-        done = start("serve", "--host", host, "--port", port, "--workers", "2")
+        done = run("serve", "--host", host, "--port", port, "--workers", "2")
     assert (done.code, done.out) == (3, b"")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.peers import client, receive, reset
-from tests.cli.processes import COMMAND, Running, start
+from tests.cli.processes import COMMAND, Running, run
 from tests.conftest import AVAILABLE
 from tests.workers.group import Group
 from tests.workers.proc import (
@@ -253,7 +253,7 @@ def test_refusals_are_summed(host: str) -> None:
     ],
 )
 def test_a_number_of_workers_that_cannot_be_is_told(value: str, found: str) -> None:
-    done = start("serve", "--port", "0", f"--workers={value}")
+    done = run("serve", "--port", "0", f"--workers={value}")
     assert (done.code, done.out) == (2, b"")
     assert done.complaint.startswith("--workers: ")
     assert found in done.complaint
