@@ -4,7 +4,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echokit import ConfigError
@@ -20,6 +20,7 @@ def _of(times: list[int]) -> Histogram:
     return histogram
 
 
+@settings(deadline=None)
 @given(st.lists(TIMES, min_size=1, max_size=6))
 def test_merged_equals_unmerged(parts: list[list[int]]) -> None:
     merged = Histogram()
@@ -28,6 +29,7 @@ def test_merged_equals_unmerged(parts: list[list[int]]) -> None:
     assert merged.figure() == _of([time for part in parts for time in part]).figure()
 
 
+@settings(deadline=None)
 @given(TIMES.filter(bool))
 def test_a_figure_is_exact_where_it_says_so_and_good_to_three_digits_elsewhere(
     times: list[int],
@@ -45,6 +47,7 @@ def test_a_figure_is_exact_where_it_says_so_and_good_to_three_digits_elsewhere(
         assert exact <= value <= min(exact * 1.001 + 1, ordered[-1])
 
 
+@settings(deadline=None)
 @given(TIMES)
 def test_a_figure_gives_its_histogram_back(times: list[int]) -> None:
     figure = _of(times).figure()
@@ -75,6 +78,7 @@ def test_what_is_no_histogram_is_told(text: str) -> None:
         Histogram.of(WHOLE.model_copy(update={"histogram": text}))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda data: data.hex()))
 def test_any_text_at_all_is_a_histogram_or_an_error(text: str) -> None:
     try:

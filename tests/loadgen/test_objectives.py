@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echokit import ConfigError
@@ -28,6 +28,7 @@ def test_a_list_of_terms_is_read_in_order() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -80,6 +81,7 @@ def test_an_error_points_at_its_place(text: str, at: int, what: str) -> None:
     assert mark == f"  {' ' * at}^"
 
 
+@settings(deadline=None)
 @given(st.text("p950.,<>= cusmereonatx%1", max_size=30))
 def test_any_text_is_terms_or_an_error_that_points_into_it(text: str) -> None:
     problems: tuple[str, ...] = ()

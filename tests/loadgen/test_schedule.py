@@ -2,7 +2,7 @@
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echokit.loadgen.schedule import NEVER, Schedule
@@ -25,6 +25,7 @@ def test_a_turn_has_its_exchanges_evenly_from_its_beginning() -> None:
     assert _dues(schedule) == [SECOND + n * SECOND // 4 for n in range(4)]
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.5, 5000),
     st.lists(st.floats(0.001, 0.5), min_size=1, max_size=20),
@@ -47,6 +48,7 @@ def test_over_all_turns_the_rate_is_right_and_the_spacing_even(
     assert all(abs(b - a - interval) < 1000 for a, b in itertools.pairwise(due))
 
 
+@settings(deadline=None)
 @given(st.floats(1, 5000), st.floats(0.0, 0.5), st.floats(0.0, 0.5))
 def test_a_turn_that_goes_on_has_as_many_as_a_longer_one(
     rate: float, more: float, fewer: float
@@ -67,6 +69,7 @@ def test_a_turn_that_goes_on_has_as_many_as_a_longer_one(
     assert _dues(schedule) == _dues(whole)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 50))
 def test_a_count_ends_the_turn(count: int) -> None:
     schedule = Schedule(10, 0.0)
@@ -85,6 +88,7 @@ def test_what_is_given_up_is_told_and_does_not_come_again() -> None:
     assert _dues(schedule)[0] == SECOND
 
 
+@settings(deadline=None)
 @given(st.integers(1, 8), st.integers(1, 100))
 def test_the_schedules_of_workers_interleave(workers: int, rate: int) -> None:
     dues = []
