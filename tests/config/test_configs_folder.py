@@ -52,5 +52,5 @@ def test_length_prefixed_says_how() -> None:
 
 def test_throughput_reads_much_and_tells_nothing() -> None:
     config = load(FOLDER / "throughput.toml")
-    assert config.chunk_size == 64 << 10
+    assert config.chunk_size == 256 << 10
     assert (config.server.output, config.client.output) == ("quiet", "quiet")

@@ -70,7 +70,7 @@ def test_every_kind_of_end_is_counted_as_what_it_is_and_all_adds_up(host: str) -
         idle_timeout=0.5,
         message_timeout=0.3,
         send_timeout=0.3,
-        max_lifetime=0.8,
+        max_lifetime=1.5,
         # So that a peer that does not read is soon owed something.
         send_buffer=16 << 10,
         receive_buffer=16 << 10,
