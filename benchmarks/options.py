@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.build import ROOT
 from benchmarks.catalogue import EVERY
-from benchmarks.peers import LIMIT, PEERS
+from benchmarks.peers import LIMIT, OURS, PEERS
 
 __all__ = ["asked", "parse"]
 
@@ -26,7 +26,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--case", action="append", metavar="NAME", help="a case, or a pattern (64B-*); repeatable")
-    add("--peer", action="append", metavar="NAME", help=f"a server, beside {LIMIT}; repeatable")
+    add(
+        "--peer",
+        action="append",
+        metavar="NAME",
+        help=f"a server, beside {LIMIT} and {OURS}; repeatable",
+    )
     add("--family", choices=["4", "6"], help="only this one; default: all that the host has")
     add("--rounds", type=_positive(int), help="default: 10; with --quick 3")
     add("--seconds", type=_positive(float), help="each measured window; default: 0.3, 0.2")

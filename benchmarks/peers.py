@@ -228,8 +228,18 @@ def tool(name: str) -> str:
 
 
 PEERS = (
-    Peer(LIMIT, "our own: recv and send of up to 128 KiB, and nothing else", _c, (RAW, LENGTH_PREFIXED)),
-    Peer(OURS, "`echokit serve` with `--output quiet` and `--chunk-size 256k`", echokit(), (RAW, LENGTH_PREFIXED)),
+    Peer(
+        LIMIT,
+        "our own: recv and send of up to 128 KiB, and nothing else",
+        _c,
+        (RAW, LENGTH_PREFIXED),
+    ),
+    Peer(
+        OURS,
+        "`echokit serve` with `--output quiet` and `--chunk-size 256k`",
+        echokit(),
+        (RAW, LENGTH_PREFIXED),
+    ),
     Peer("asyncio", "a Protocol that writes in data_received", _python("asyncio")),
     Peer("uvloop", "the same Protocol on uvloop", _python("uvloop", "uvloop")),
     Peer("asyncio-streams", "read, write, drain", _python("asyncio-streams")),

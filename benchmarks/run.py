@@ -14,7 +14,7 @@ from benchmarks.generator import choose_generator
 from benchmarks.machine import describe, versions
 from benchmarks.measure import Results, measure, raise_descriptor_limit, unfit
 from benchmarks.options import asked
-from benchmarks.peers import LIMIT, PEERS, Peer
+from benchmarks.peers import LIMIT, OURS, PEERS, Peer
 from benchmarks.processes import choose_cores
 from echokit.net.listen import loopback_families
 
@@ -70,13 +70,17 @@ class Run:
             self.results.skip(case.name, why)
             return
         for peer in case.peers or PEERS:
-            wanted = case.peers or peer.name == LIMIT or asked(peer.name, names)
-            if wanted and case.framing(peer) in peer.framings:
-                why = peer.unfit(case.open, self._descriptors)
-                if why is None:
-                    yield peer
-                else:
-                    self.results.skip(f"{peer.name} in {case.name}", why)
+            if not case.peers and peer.name not in {LIMIT, OURS} and not asked(peer.name, names):
+                continue
+            framing, here = case.framing(peer), f"{peer.name} in {case.name}"
+            if framing not in peer.framings:
+                # Nobody misses it who has not asked for it by its name.
+                if names is not None:
+                    self.results.skip(here, f"does not speak {framing}")
+            elif (why := peer.unfit(case.open, self._descriptors)) is not None:
+                self.results.skip(here, why)
+            else:
+                yield peer
 
     def estimates(self) -> dict[str, float]:
         """How long each case takes, about, in seconds."""
