@@ -46,12 +46,14 @@ class Results:
         missing: Servers that cannot be had here, and why.
         skipped: For each reason, the servers and cases that were not measured because of it.
         notes: For each case, what whoever reads its table should know.
+        busy: What else the machine did at the start, if that was much.
     """
 
     samples: list[Sample] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    busy: str = ""
 
     def skip(self, what: str, why: str) -> None:
         """Note what is not measured."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.measure import Results
 from benchmarks.summary import Table, summary, tables
-from benchmarks.targets import judged, target_table
+from benchmarks.targets import cautions, judged, target_table
 
 __all__ = ["as_json", "as_markdown", "as_text"]
 
@@ -49,6 +49,7 @@ def as_json(results: Results, about: About) -> str:
         "missing": results.missing,
         "skipped": results.skipped,
         "notes": results.notes,
+        "cautions": cautions(results),
         "targets": judged(results),
         "summary": summary(results),
         "samples": [asdict(sample) for sample in results.samples],

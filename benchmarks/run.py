@@ -11,7 +11,7 @@ from benchmarks.cases import Bench, Case
 from benchmarks.catalogue import CASES, COMPARISONS
 from benchmarks.comparison import Comparison, compare
 from benchmarks.generator import choose_generator
-from benchmarks.machine import describe, versions
+from benchmarks.machine import busy, describe, versions
 from benchmarks.measure import Results, measure, raise_descriptor_limit, unfit
 from benchmarks.options import asked
 from benchmarks.peers import LIMIT, OURS, PEERS, Peer
@@ -45,7 +45,8 @@ class Run:
             choose_generator(options.load), choose_cores(), options.warmup, options.seconds
         )
         self._descriptors = raise_descriptor_limit()
-        self.results = Results()
+        self._averages = os.getloadavg()
+        self.results = Results(busy=busy(self._averages[0], os.cpu_count() or 1))
         self._families = [
             (FAMILIES[address], address)
             for _, address in loopback_families()
@@ -100,7 +101,7 @@ class Run:
     def about(self) -> dict[str, Any]:
         """With what it is made, for whoever reads the results."""
         return {
-            "machine": describe(),
+            "machine": describe(self._averages),
             "versions": versions(),
             "settings": {
                 "rounds": self._options.rounds,
