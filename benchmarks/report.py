@@ -16,7 +16,7 @@ About = dict[str, dict[str, Any]]
 
 def as_text(results: Results, about: About) -> str:
     """For a terminal."""
-    parts = [_facts(about, ""), *(_text(table) for table in tables(results))]
+    parts = [_facts(about, results), *(_text(table) for table in tables(results))]
     if (targets := target_table(results, every=False)) is not None:
         parts.append(_text(targets))
     if left_out := _left_out(results):
@@ -34,7 +34,7 @@ def as_markdown(results: Results, about: About, command: str) -> str:
         " the server's processes had, all threads and children.",
         *([_markdown(targets)] if targets else []),
         "### Machine, versions, settings",
-        _facts(about, "- "),
+        _facts(about, results, "- "),
         *(_markdown(table) for table in tables(results)),
         *_left_out(results),
     ]
@@ -46,6 +46,7 @@ def as_json(results: Results, about: About) -> str:
     document = {
         "schema": 1,
         **about,
+        "interrupted": results.interrupted,
         "missing": results.missing,
         "skipped": results.skipped,
         "notes": results.notes,
@@ -64,9 +65,12 @@ def _left_out(results: Results) -> list[str]:
     ]
 
 
-def _facts(about: About, bullet: str) -> str:
+def _facts(about: About, results: Results, bullet: str = "") -> str:
+    told = {"rounds": f", {results.reached}"} if results.interrupted else {}
     return "\n".join(
-        f"{bullet}{name}: {value}" for part in about.values() for name, value in part.items()
+        f"{bullet}{name}: {value}{told.get(name, '')}"
+        for part in about.values()
+        for name, value in part.items()
     )
 
 
