@@ -1,15 +1,17 @@
 """The command: `python -m benchmarks --help`."""
 
 import argparse
+import os
 import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks.build import HERE, UnavailableError
+from benchmarks.build import BUILD, HERE, UnavailableError
 from benchmarks.catalogue import EVERY
 from benchmarks.options import parse
 from benchmarks.peers import PEERS
@@ -72,32 +74,80 @@ def main(argv: Sequence[str] | None = None) -> int:
         _list(options)
         return 0
     signal.signal(signal.SIGTERM, _interrupt)
+    words = ["python", "-m", "benchmarks", *(sys.argv[1:] if argv is None else argv)]
     try:
-        run = Run(options)
+        return _run(options, shlex.join(words))
     except UnavailableError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
+        _say(str(error))
         return 2
-    about = run.about()
+    except KeyboardInterrupt:
+        # Before the first sample, or once more while the tables are made.
+        _say("interrupted")
+        return 130
+
+
+def _run(options: argparse.Namespace, words: str) -> int:
+    tables = HERE / "RESULTS.md"
+    _check(options.json)
+    if options.write:
+        _check(tables)
+    run = Run(options)
+    about, results = run.about(), run.results
     total = sum(run.estimates().values())
     print(f"This takes about {total / 60:.1f} minutes.", file=sys.stderr)
     progress = _Progress(total)
-    interrupted = False
     try:
         run.measure(progress)
     except KeyboardInterrupt:
-        interrupted = True
+        results.interrupted = True
     progress.end()
-    print(as_text(run.results, about))
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(as_json(run.results, about))
-    print(f"\nThis and every sample as JSON: {options.json}")
-    if interrupted:
+    if results.interrupted:
+        _say(results.reached)
+    # The files first: nobody may be reading stdout any more.
+    wrote = written = _write(options.json, as_json(results, about))
+    if options.write and results.samples and not results.interrupted:
+        wrote = _write(tables, as_markdown(results, about, words)) and wrote
+    print(as_text(results, about))
+    if written:
+        print(f"\nThis and every sample as JSON: {options.json}")
+    if results.interrupted:
         return 130
-    if options.write:
-        words = ["python", "-m", "benchmarks", *(sys.argv[1:] if argv is None else argv)]
-        text = as_markdown(run.results, about, shlex.join(words))
-        (HERE / "RESULTS.md").write_text(text)
-    return 1 if run.results.failed else 0
+    if not results.samples:
+        _say("nothing was measured: all that was asked for was skipped")
+    return 0 if wrote and results.samples and not results.failed else 1
+
+
+def _say(text: str) -> None:
+    print(f"benchmarks: {text}", file=sys.stderr)
+
+
+def _check(path: Path) -> None:
+    """Leave `path` as it is.
+
+    Raises:
+        UnavailableError: It cannot be written.
+    """
+    try:
+        if path.parent == BUILD:
+            BUILD.mkdir(exist_ok=True)
+        # Whoever reads from a pipe would take this for its end.
+        if not path.is_fifo():
+            there = os.path.lexists(path)
+            path.open("a").close()
+            if not there:
+                path.unlink()
+    except OSError as error:
+        raise UnavailableError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _write(path: Path, text: str) -> bool:
+    """Write `text`; whether that went well."""
+    try:
+        path.write_text(text)
+    except OSError as error:
+        _say(f"{path} was not written: {error.strerror}")
+        return False
+    return True
 
 
 if __name__ == "__main__":

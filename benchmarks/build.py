@@ -6,10 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["HERE", "ROOT", "UnavailableError", "compiled", "compiled_go", "compiler"]
+__all__ = ["BUILD", "HERE", "ROOT", "UnavailableError", "compiled", "compiled_go", "compiler"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+# Where what is made goes by default.
+BUILD = ROOT / "build"
 _FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror")
 
 

@@ -8,15 +8,23 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.build import ROOT, UnavailableError, compiler
 
-__all__ = ["describe", "versions"]
+__all__ = ["busy", "describe", "versions"]
 
 
-def describe() -> dict[str, str]:
-    """The machine, and the date (UTC)."""
+def busy(load: float, cores: int) -> str:
+    """What to say of a load average that leaves less than half of the cores; else nothing."""
+    if load <= cores / 2:
+        return ""
+    return f"the machine was busy: load average {load:.2f} on {cores} cores"
+
+
+def describe(averages: Sequence[float]) -> dict[str, str]:
+    """The machine, the date (UTC), and the load averages that it had at the start."""
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     hypervisor = "hypervisor" in Path("/proc/cpuinfo").read_text()
@@ -27,7 +35,7 @@ def describe() -> dict[str, str]:
         "cores": str(os.cpu_count()),
         "memory": f"{int(memory[1]) / (1 << 20):.1f} GiB" if memory else "unknown",
         "kernel": f"{platform.system()} {platform.release()}",
-        "load average at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "load average at the start": " ".join(f"{load:.2f}" for load in averages),
     }
 
 

@@ -46,16 +46,30 @@ class Results:
         missing: Servers that cannot be had here, and why.
         skipped: For each reason, the servers and cases that were not measured because of it.
         notes: For each case, what whoever reads its table should know.
+        busy: What else the machine did at the start, if that was much.
+        interrupted: Whether it ended before all of it was measured.
     """
 
     samples: list[Sample] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, list[str]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
+    busy: str = ""
+    interrupted: bool = False
 
     def skip(self, what: str, why: str) -> None:
         """Note what is not measured."""
         self.skipped.setdefault(why, []).append(what)
+
+    @property
+    def reached(self) -> str:
+        """How far it had come when it was interrupted."""
+        if not self.samples:
+            return "interrupted before the first sample"
+        last = self.samples[-1]
+        where = " ".join(filter(None, (last.case, last.family)))
+        taken = f"{len(self.samples)} sample{'s' * (len(self.samples) > 1)}"
+        return f"interrupted after {taken}, the last in round {last.round + 1} of {where}"
 
     @property
     def failed(self) -> bool:
@@ -71,7 +85,8 @@ T = TypeVar("T")
 
 def rotated(items: Sequence[T], by: int) -> list[T]:
     """`items`, beginning with another one: no server is always the first of its round."""
-    return [*items[by % len(items) :], *items[: by % len(items)]]
+    first = by % max(1, len(items))
+    return [*items[first:], *items[:first]]
 
 
 def raise_descriptor_limit() -> int:

@@ -5,9 +5,9 @@ import fnmatch
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.build import ROOT
+from benchmarks.build import BUILD
 from benchmarks.catalogue import EVERY
-from benchmarks.peers import LIMIT, PEERS
+from benchmarks.peers import LIMIT, OURS, PEERS
 
 __all__ = ["asked", "parse"]
 
@@ -22,11 +22,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures `echokit serve` beside other TCP echo servers, and prints tables.",
-        epilog="Exit codes: 0 well; 1 a server failed; 2 usage; 130 interrupted.",
+        epilog="Exit codes: 0 well; 1 a server failed, nothing was measured, or what was could not"
+        " be written; 2 usage, or a file that cannot be written; 130 interrupted.",
     )
     add = parser.add_argument
     add("--case", action="append", metavar="NAME", help="a case, or a pattern (64B-*); repeatable")
-    add("--peer", action="append", metavar="NAME", help=f"a server, beside {LIMIT}; repeatable")
+    add(
+        "--peer",
+        action="append",
+        metavar="NAME",
+        help=f"a server, beside {LIMIT} and {OURS}; repeatable",
+    )
     add("--family", choices=["4", "6"], help="only this one; default: all that the host has")
     add("--rounds", type=_positive(int), help="default: 10; with --quick 3")
     add("--seconds", type=_positive(float), help="each measured window; default: 0.3, 0.2")
@@ -42,7 +48,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     options.rounds = options.rounds or (3 if options.quick else 10)
     options.seconds = options.seconds or (0.2 if options.quick else 0.3)
     options.warmup = options.warmup or (0.05 if options.quick else 0.1)
-    options.json = options.json or ROOT / "build" / "benchmarks.json"
+    options.json = options.json or BUILD / "benchmarks.json"
     if options.case is None and options.quick:
         options.case = QUICK
     return options

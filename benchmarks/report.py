@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.measure import Results
 from benchmarks.summary import Table, summary, tables
-from benchmarks.targets import judged, target_table
+from benchmarks.targets import cautions, judged, target_table
 
 __all__ = ["as_json", "as_markdown", "as_text"]
 
@@ -16,7 +16,7 @@ About = dict[str, dict[str, Any]]
 
 def as_text(results: Results, about: About) -> str:
     """For a terminal."""
-    parts = [_facts(about, ""), *(_text(table) for table in tables(results))]
+    parts = [_facts(about, results), *(_text(table) for table in tables(results))]
     if (targets := target_table(results, every=False)) is not None:
         parts.append(_text(targets))
     if left_out := _left_out(results):
@@ -34,7 +34,7 @@ def as_markdown(results: Results, about: About, command: str) -> str:
         " the server's processes had, all threads and children.",
         *([_markdown(targets)] if targets else []),
         "### Machine, versions, settings",
-        _facts(about, "- "),
+        _facts(about, results, "- "),
         *(_markdown(table) for table in tables(results)),
         *_left_out(results),
     ]
@@ -46,9 +46,11 @@ def as_json(results: Results, about: About) -> str:
     document = {
         "schema": 1,
         **about,
+        "interrupted": results.interrupted,
         "missing": results.missing,
         "skipped": results.skipped,
         "notes": results.notes,
+        "cautions": cautions(results),
         "targets": judged(results),
         "summary": summary(results),
         "samples": [asdict(sample) for sample in results.samples],
@@ -63,9 +65,12 @@ def _left_out(results: Results) -> list[str]:
     ]
 
 
-def _facts(about: About, bullet: str) -> str:
+def _facts(about: About, results: Results, bullet: str = "") -> str:
+    told = {"rounds": f", {results.reached}"} if results.interrupted else {}
     return "\n".join(
-        f"{bullet}{name}: {value}" for part in about.values() for name, value in part.items()
+        f"{bullet}{name}: {value}{told.get(name, '')}"
+        for part in about.values()
+        for name, value in part.items()
     )
 
 

@@ -11,10 +11,10 @@ from benchmarks.cases import Bench, Case
 from benchmarks.catalogue import CASES, COMPARISONS
 from benchmarks.comparison import Comparison, compare
 from benchmarks.generator import choose_generator
-from benchmarks.machine import describe, versions
+from benchmarks.machine import busy, describe, versions
 from benchmarks.measure import Results, measure, raise_descriptor_limit, unfit
 from benchmarks.options import asked
-from benchmarks.peers import LIMIT, PEERS, Peer
+from benchmarks.peers import LIMIT, OURS, PEERS, Peer
 from benchmarks.processes import choose_cores
 from echokit.net.listen import loopback_families
 
@@ -45,7 +45,8 @@ class Run:
             choose_generator(options.load), choose_cores(), options.warmup, options.seconds
         )
         self._descriptors = raise_descriptor_limit()
-        self.results = Results()
+        self._averages = os.getloadavg()
+        self.results = Results(busy=busy(self._averages[0], os.cpu_count() or 1))
         self._families = [
             (FAMILIES[address], address)
             for _, address in loopback_families()
@@ -70,13 +71,17 @@ class Run:
             self.results.skip(case.name, why)
             return
         for peer in case.peers or PEERS:
-            wanted = case.peers or peer.name == LIMIT or asked(peer.name, names)
-            if wanted and case.framing(peer) in peer.framings:
-                why = peer.unfit(case.open, self._descriptors)
-                if why is None:
-                    yield peer
-                else:
-                    self.results.skip(f"{peer.name} in {case.name}", why)
+            if not case.peers and peer.name not in {LIMIT, OURS} and not asked(peer.name, names):
+                continue
+            framing, here = case.framing(peer), f"{peer.name} in {case.name}"
+            if framing not in peer.framings:
+                # Nobody misses it who has not asked for it by its name.
+                if names is not None:
+                    self.results.skip(here, f"does not speak {framing}")
+            elif (why := peer.unfit(case.open, self._descriptors)) is not None:
+                self.results.skip(here, why)
+            else:
+                yield peer
 
     def estimates(self) -> dict[str, float]:
         """How long each case takes, about, in seconds."""
@@ -96,7 +101,7 @@ class Run:
     def about(self) -> dict[str, Any]:
         """With what it is made, for whoever reads the results."""
         return {
-            "machine": describe(),
+            "machine": describe(self._averages),
             "versions": versions(),
             "settings": {
                 "rounds": self._options.rounds,

@@ -16,11 +16,12 @@ __all__ = ["Spread", "Table", "cell", "over_rounds", "spread", "summary", "table
 
 @dataclass(frozen=True)
 class Spread:
-    """A median over rounds, and its quartiles."""
+    """A median over so many rounds, and its quartiles."""
 
     median: float
     low: float
     high: float
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ def spread(values: Sequence[float]) -> Spread | None:
     if not values:
         return None
     if len(values) == 1:
-        return Spread(values[0], values[0], values[0])
+        return Spread(values[0], values[0], values[0], 1)
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(median, low, high)
+    return Spread(median, low, high, len(values))
 
 
 def over_rounds(samples: Iterable[Sample], peer: str, column: Column) -> Spread | None:
@@ -74,7 +75,8 @@ def cell(column: Column, found: Spread | None) -> str:
     if found is None:
         return "-"
     number = column.form.format(found.median)
-    if not column.is_ratio:
+    # One round has no quartiles.
+    if not column.is_ratio or found.rounds == 1:
         return number
     return f"{number} [{column.form.format(found.low)}-{column.form.format(found.high)}]"
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from benchmarks.catalogue import CASES
 from benchmarks.columns import Column
 from benchmarks.load_checks import ONE, SOCKPERF, C
 from benchmarks.measure import Results, Sample
@@ -12,9 +13,14 @@ from benchmarks.peers import LENGTH_PREFIXED, LIMIT, OURS, RAW
 from benchmarks.startup import STARTUPS
 from benchmarks.summary import Spread, Table, cell, over_rounds
 
-__all__ = ["TARGETS", "Target", "judged", "target_table"]
+__all__ = ["TARGETS", "Target", "cautions", "judged", "target_table"]
 
 _FAMILIES = ("IPv4", "IPv6")
+# Of what has no address.
+_NEITHER = ""
+# Below so many rounds a median is not to be relied on; of some cases there are never as many.
+_ENOUGH = 10
+_MOST = {case.name: case.most_rounds for case in CASES}
 _HOLDS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     "<": operator.lt,
@@ -66,6 +72,10 @@ class Target:
     def met(self, found: Spread) -> bool:
         """Whether `measured` is as it should be."""
         return _HOLDS[self.bound](found.median, self.limit)
+
+    def failed(self, samples: Sequence[Sample]) -> bool:
+        """Whether that whose figure it is has failed."""
+        return any(sample.failure for sample in samples if sample.peer == self.peer)
 
     def _column(self) -> Column:
         return Column("", self.figure, self.form, self.against)
@@ -146,19 +156,35 @@ def target_table(results: Results, *, every: bool) -> Table | None:
     note = (
         "A target is met where the median is, before it is rounded, over each family that was"
         " measured. A colon means: divided by, in the same round. Where the load is busy to its"
-        " limit (`load busy` in the tables), requests/s are its own: there CPU tells more."
+        " limit (`load busy` in the tables), requests/s are its own: there CPU tells more. A start"
+        " has no family: its figure stands under both."
     )
+    if why := cautions(results):
+        note += f" Take the verdicts with care: {'; '.join(why)}."
     headings = ["what", "target", *_FAMILIES, "met"]
     return Table("Targets", note, headings, rows) if rows else None
+
+
+def cautions(results: Results) -> list[str]:
+    """Why the verdicts are to be taken with care."""
+    few = [
+        value.rounds
+        for target in TARGETS
+        for samples in _families(results, target).values()
+        if not target.failed(samples) and (value := target.measured(samples)) is not None
+        if value.rounds < min(_ENOUGH, _MOST.get(target.case, _ENOUGH))
+    ]
+    told = f"few rounds ({min(few)}; by default {_ENOUGH})" if few else ""
+    return list(filter(None, (told, results.busy)))
 
 
 def _row(target: Target, families: dict[str, list[Sample]]) -> list[str]:
     cells, verdicts = [], []
     for family in _FAMILIES:
-        samples = families.get(family, [])
+        samples = families.get(family) or families.get(_NEITHER, [])
         value = target.measured(samples)
         cells.append(target.told(value))
-        if any(sample.failure for sample in samples if sample.peer == target.peer):
+        if target.failed(samples):
             cells[-1] = "FAILED"
             verdicts.append(False)
         elif value is not None:
@@ -168,9 +194,9 @@ def _row(target: Target, families: dict[str, list[Sample]]) -> list[str]:
 
 
 def _families(results: Results, target: Target) -> dict[str, list[Sample]]:
-    """The samples of its case by family; what has no address counts as the first of them."""
+    """The samples of its case by family."""
     found: dict[str, list[Sample]] = {}
     for sample in results.samples:
         if sample.case == target.case:
-            found.setdefault(sample.family or _FAMILIES[0], []).append(sample)
+            found.setdefault(sample.family, []).append(sample)
     return found

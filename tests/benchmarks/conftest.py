@@ -1,5 +1,6 @@
 """The servers and the load generators, compiled once."""
 
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,14 @@ def c_compiler() -> str:
         return compiler()
     except UnavailableError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def sigterm() -> Iterator[None]:
+    """What SIGTERM does is afterwards as before."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(params=["c", "python"])

@@ -36,7 +36,7 @@ def _run(*args: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("load", ["c", "python"])
 @pytest.mark.usefixtures("c_compiler")
 def test_a_tiny_run_prints_a_table_and_writes_the_same_as_json(load: str, tmp_path: Path) -> None:
-    file = tmp_path / "new" / "results.json"
+    file = tmp_path / "results.json"
     names = ["--case", "64B-1", "--case", "churn", "--peer", "echokit", "--family", "4"]
     done = _run(*names, *TINY, "--load", load, "--json", str(file))
     assert done.returncode == 0, done.stderr
@@ -155,24 +155,27 @@ def test_interrupted_it_tells_what_it_has_and_leaves_nobody_behind(
                 break
         assert len(_processes_with(mark)) >= 3
         process.send_signal(number)
-        out, _ = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "64B-1: 64B messages" in out
-    samples = json.loads(file.read_text())["samples"]
+    document = json.loads(file.read_text())
+    samples = document["samples"]
     assert len([sample for sample in samples if sample["case"] == "64B-1"]) == 6
+    assert document["interrupted"] is True
+    told = f"interrupted after {len(samples)} samples, the last in round "
+    assert f"benchmarks: {told}" in err
+    assert f"\nrounds: 3, {told}" in out
+    assert "Traceback" not in err
     assert _processes_with(mark) == []
 
 
+@pytest.mark.usefixtures("sigterm")
 def test_write_leaves_the_tables_and_how_they_came_about(
     c_peer: Peer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(command, "HERE", tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
     args = ["--case", "64B-1", "--peer", c_peer.name, "--write", "--json", str(tmp_path / "json")]
-    try:
-        assert command.main([*args, *TINY]) == 0
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    assert command.main([*args, *TINY]) == 0
     text = (tmp_path / "RESULTS.md").read_text()
     assert f"Written by `python -m benchmarks --case 64B-1 --peer {c_peer.name} --write" in text
     assert "- processor: " in text

@@ -57,7 +57,7 @@ def test_a_round_that_one_of_them_missed_has_no_ratio() -> None:
 def test_the_spread_of_one_is_itself_and_of_none_is_none() -> None:
     one = spread([3.0])
     assert one is not None
-    assert (one.low, one.median, one.high) == (3.0, 3.0, 3.0)
+    assert (one.low, one.median, one.high, one.rounds) == (3.0, 3.0, 3.0, 1)
     assert spread([]) is None
 
 
@@ -107,7 +107,7 @@ def test_the_document_has_the_summary_and_every_sample() -> None:
     assert document["machine"] == {"cores": "2"}
     assert len(document["samples"]) == 6
     [limit, ours] = document["summary"]
-    assert limit["cpu_us_to_c"] == {"median": 1.0, "low": 1.0, "high": 1.0}
+    assert limit["cpu_us_to_c"] == {"median": 1.0, "low": 1.0, "high": 1.0, "rounds": 3}
     assert ours["cpu_us_to_c"]["median"] == pytest.approx(1.4)
     assert [limit, ours] == summary(results)
 

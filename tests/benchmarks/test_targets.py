@@ -8,11 +8,12 @@ from benchmarks.cases import Case
 from benchmarks.catalogue import EVERY
 from benchmarks.columns import columns
 from benchmarks.load_checks import ONE, SOCKPERF, C
+from benchmarks.machine import busy
 from benchmarks.measure import Results, Sample
 from benchmarks.peers import PEERS
 from benchmarks.report import as_json, as_markdown, as_text
-from benchmarks.startup import StartUp
-from benchmarks.targets import TARGETS, target_table
+from benchmarks.startup import STARTUPS, StartUp
+from benchmarks.targets import TARGETS, cautions, judged, target_table
 from benchmarks.variants import Variants
 
 ABOUT = {"machine": {"cores": "2"}}
@@ -121,6 +122,50 @@ def test_what_was_not_measured_is_said_to_be_in_markdown_and_left_out_on_a_termi
     markdown = as_markdown(results, ABOUT, "command")
     assert f"| {CPU} : C | <= 1.15 | 1.00 [1.00-1.00] | - | yes |" in markdown
     assert "| bytes for each idle connection | <= 600 | - | - | not measured |" in markdown
+
+
+def test_one_round_has_no_quartiles() -> None:
+    assert _row(_results("c", 1.0), f"{CPU} : C")[2:] == ["1.00", "-", "yes"]
+
+
+def test_what_has_no_family_looks_like_neither() -> None:
+    case = STARTUPS[0]
+    samples = [
+        Sample(case.name, "", name, 0, {"wall_ms": took})
+        for name, took in ((case.bare, 100.0), (case.ours, 120.0))
+    ]
+    [target] = (target for target in TARGETS if target.case == case.name)
+    assert _row(Results(samples=samples), target.what)[2:] == ["1.20", "1.20", "yes"]
+    [found] = (one for one in judged(Results(samples=samples)) if one["case"] == case.name)
+    assert list(found["measured"]) == [""]
+    table = target_table(Results(samples=samples), every=False)
+    assert table is not None
+    assert "has no family: its figure stands under both" in table.note
+
+
+def test_verdicts_of_few_rounds_or_on_a_busy_machine_say_so() -> None:
+    def told(results: Results) -> str:
+        table = target_table(results, every=True)
+        assert table is not None
+        assert json.loads(as_json(results, ABOUT))["cautions"] == cautions(results)
+        return table.note.partition(" Take the verdicts with care: ")[2]
+
+    many, few = _results("c", *[1.0] * 10), _results("c", *[1.0] * 3)
+    assert told(many) == ""
+    assert told(few) == "few rounds (3; by default 10)."
+    many.busy = few.busy = busy(1.5, 2)
+    assert told(many) == "the machine was busy: load average 1.50 on 2 cores."
+    assert told(few) == f"few rounds (3; by default 10); {told(many)}"
+    assert busy(1.0, 2) == ""
+
+
+def test_what_is_never_measured_in_many_rounds_needs_no_more() -> None:
+    def idle(rounds: int) -> Results:
+        figures = {"bytes_10000": 500.0}
+        return Results([Sample("idle", "IPv4", "echokit", n, figures) for n in range(rounds)])
+
+    assert cautions(idle(3)) == []
+    assert cautions(idle(2)) == ["few rounds (2; by default 10)"]
 
 
 def test_the_targets_are_the_first_table_of_the_results() -> None:
