@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,10 +101,18 @@ def test_to_look_whether_a_file_can_be_written_leaves_it_as_it_is(
 def test_a_pipe_has_the_document_and_nothing_before_it(
     measuring: Callable[[Callable[[Run], object]], None], tmp_path: Path
 ) -> None:
-    measuring(_sampled)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    ends = select.poll()
+    ends.register(reading)
+
+    def look(run: Run) -> None:
+        _sampled(run)
+        # A writer that had come and gone would be the end of it.
+        assert ends.poll(0) == []
+
+    measuring(look)
     try:
         assert _main(pipe) == 0
         assert json.loads(os.read(reading, 65536))["samples"]
