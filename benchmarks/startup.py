@@ -1,5 +1,6 @@
 """How long commands take to start, beside the imports that they cannot do without."""
 
+import compileall
 import contextlib
 import sys
 import time
@@ -53,6 +54,8 @@ class StartUp(Comparison):
         ours = [str(script)] if script.exists() else [sys.executable, "-m", "echokit"]
         bare = [sys.executable, "-c", f"import {self.imports}"]
         core = bench.cores.server
+        # As where it is installed: an environment may forbid Python to keep what it compiles.
+        compileall.compile_dir(ROOT / "echokit", quiet=2)
         with start(named(OURS), RAW, host, bench.cores.load) as server:
             # A message, as without one it would be what comes on stdin.
             sends = self.args[0] == "send"
