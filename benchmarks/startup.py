@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.build import ROOT
 from benchmarks.cases import Bench, Figures
 from benchmarks.comparison import Commands, Comparison
 from benchmarks.generator import LoadFailedError, finished
