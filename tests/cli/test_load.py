@@ -293,7 +293,7 @@ def test_the_target_may_stand_in_a_config(tmp_path: Path, echo_server: EchoServe
 # Interrupts.
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 def test_an_interrupt_ends_it_with_everything_so_far(
     workers: str, number: signal.Signals, tmp_path: Path
