@@ -118,22 +118,10 @@ class Forks:
             piped: Whether what stands in the file that is `streams[0]` comes through a pipe.
             deadline: After how many seconds it is ended if it is still there; 0: never.
         """
-        pipes: list[IO[bytes] | None] = [None, None, None]
-        theirs: list[int] = []
+        ends = [_ends(number, stream) for number, stream in enumerate(streams)]
+        status, its = socket.socketpair()
+        theirs = [*(fd for fd, _ in ends), its.detach()]
         try:
-            for number, stream in enumerate(streams):
-                if stream == subprocess.PIPE:
-                    reading, writing = os.pipe()
-                    ours, fd = (writing, reading) if number == 0 else (reading, writing)
-                    # Unbuffered: what is read here and there is one stream.
-                    pipes[number] = os.fdopen(ours, "wb" if number == 0 else "rb", buffering=0)
-                elif stream == subprocess.DEVNULL:
-                    fd = os.open(os.devnull, os.O_RDWR)
-                else:
-                    fd = os.dup(stream)
-                theirs.append(fd)
-            status, its = socket.socketpair()
-            theirs.append(its.detach())
             socket.send_fds(self._channel, [b"!"], theirs)
         finally:
             for fd in theirs:
@@ -142,4 +130,17 @@ class Forks:
         call: dict[str, object] = {"args": given, "env": dict(env), "cwd": str(Path.cwd())}
         call |= {"piped": piped, "deadline": deadline}
         status.sendall(json.dumps(call).encode() + b"\n")
-        return Fork(status, pipes)
+        return Fork(status, [pipe for _, pipe in ends])
+
+
+def _ends(number: int, stream: int) -> tuple[int, IO[bytes] | None]:
+    """A command's stdin, stdout or stderr as it has it, and our end where it is a pipe."""
+    if stream == subprocess.DEVNULL:
+        return os.open(os.devnull, os.O_RDWR), None
+    if stream != subprocess.PIPE:
+        return os.dup(stream), None
+    reading, writing = os.pipe()
+    # Unbuffered: what is read through it and beside it is one stream.
+    if number == 0:
+        return reading, os.fdopen(writing, "wb", buffering=0)
+    return writing, os.fdopen(reading, "rb", buffering=0)

@@ -376,10 +376,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None
     "text",
     [
         f"a: {'[' * 500}{']' * 500}",
-        "[" * 100_000,
-        "{" * 100_000,
-        "- " * 100_000,
-        "? " * 100_000,
+        *(pytest.param(each * 100_000, marks=pytest.mark.slow) for each in ("[", "{", "- ", "? ")),
         "\n".join(" " * depth + "a:" for depth in range(500)),
     ],
     ids=["flow", "open lists", "open mappings", "lists", "keys", "block"],

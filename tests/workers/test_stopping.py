@@ -117,6 +117,7 @@ def test_a_second_signal_cuts(number: signal.Signals, code: int) -> None:
     assert "cut: it had not ended when the server did" in done.complaint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=str)
 def test_a_signal_to_every_process_at_once_lets_clients_finish(number: signal.Signals) -> None:
     # What ends a group of processes, a container or a service, is sent to the workers, too.
