@@ -64,11 +64,12 @@ class ClosedLoop:
         self._records.requests += count
         lane.transmit(count, NOW)
 
-    def pass_over(self) -> None:
+    def pass_over(self) -> bool:
         """One exchange counts as begun, as it found no connection or gets one of its own."""
         self._left -= 1
         if self._left <= 0:
             self._exhausted()
+        return True
 
     def goes_on(self, _lanes: list[Lane]) -> bool:
         """Nobody waits for what a closed loop does not send."""
@@ -131,10 +132,14 @@ class OpenLoop:
             lane.listed = True
             self._free.append(lane)
 
-    def pass_over(self) -> None:
-        """What is due counts as begun, as it found no connection."""
-        if self.behind:
+    def pass_over(self) -> bool:
+        """What is due counts as begun, as it found no connection; whether something was."""
+        # It did find one where another lane is free.
+        self._dispatch(waited=False)
+        due = self.behind
+        if due:
             self._advance()
+        return due
 
     def goes_on(self, lanes: list[Lane]) -> bool:
         """The turn's time is up: whether more falls due, as what was in flight then still is.

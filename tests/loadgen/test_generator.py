@@ -94,6 +94,16 @@ def test_churn_has_a_connection_for_every_exchange(loading: Loading) -> None:
     assert _percentile(tally.response, "p50") > _percentile(tally.service, "p50")
 
 
+@pytest.mark.parametrize("rate", [None, 500.0], ids=["closed loop", "open loop"])
+def test_churn_has_a_connection_for_every_exchange_of_every_turn(
+    loading: Loading, rate: float | None
+) -> None:
+    generator = loading(echoes, connections=4, churn=True, rate=rate)
+    tallies = [generator.turn(5.0, 20) for _ in range(5)]
+    assert [dict(tally.outcomes) for tally in tallies] == [{"ok": 20}] * 5
+    assert [tally.connect.total() for tally in tallies] == [20] * 5
+
+
 def test_connections_stay_from_turn_to_turn(loading: Loading) -> None:
     generator = loading(echoes, connections=5)
     generator.open()
@@ -245,6 +255,20 @@ def test_a_target_that_refuses_is_counted_and_not_pounded(
     # With a pause that doubles: at once, after 10 ms, 30, 70, 150, 310.
     assert 2 <= tally.requests <= 20
     assert tally.seconds < 1
+
+
+def test_an_open_loop_counts_of_a_target_that_is_gone_only_what_was_due(
+    loading: Loading, host: str
+) -> None:
+    with FakeServer(host, echoes) as server:
+        generator = loading(server.port, connections=20, rate=50.0)
+        generator.open()
+    # Each of the twenty tries to connect several times, while fifteen exchanges are due.
+    tally = generator.turn(0.3)
+    assert tally.requests + tally.unsent == 15
+    assert dict(tally.outcomes) == {"refused": tally.requests}
+    assert tally.requests > 0
+    assert generator.last_error is not None
 
 
 def test_a_connect_that_is_not_answered_times_out(
