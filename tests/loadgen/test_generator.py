@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic_ns
 
 import pytest
 
@@ -14,7 +15,9 @@ from echokit.framing.base import Framing
 from echokit.loadgen.account import Account
 from echokit.loadgen.generator import Generator
 from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.lane import Lane
 from echokit.loadgen.records import Tally
+from echokit.loadgen.schedule import NEVER
 from tests.cli.peers import reserved_port
 from tests.loadgen.conftest import Loading
 from tests.loadgen.servers import (
@@ -188,6 +191,24 @@ def test_a_rate_that_cannot_be_reached_leaves_some_unsent(loading: Loading) -> N
     assert tally.requests + tally.unsent >= 300
     assert tally.unsent > 200
     assert tally.rate < 110
+
+
+def test_sends_that_are_late_for_what_the_generator_reads_first_are_known_to_be(
+    loading: Loading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = loading(echoes, connections=50, rate=1000.0)
+    schedule, on_ready = generator._loop._schedule, Lane.on_ready  # type: ignore[union-attr]
+
+    def busy_until_the_next_is_due(lane: Lane, events: int) -> None:
+        while monotonic_ns() < schedule.next_due != NEVER:
+            pass
+        on_ready(lane, events)
+
+    monkeypatch.setattr(Lane, "on_ready", busy_until_the_next_is_due)
+    tally = _turn(generator, 5.0, 50)
+    assert dict(tally.outcomes) == {"ok": 50}
+    # There is always a lane that is free.
+    assert tally.lateness.total() == 50
 
 
 # What is wrong.
