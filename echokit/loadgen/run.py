@@ -109,8 +109,10 @@ class LoadRun:
         """Connect; a run in which nobody could is none."""
         failures = []
         for family, address in self.addresses.items():
-            connected, error = crew.open(family)
-            if error is not None and not connected:
+            connects, error = crew.open(family)
+            # They last for the measuring. What connects later, in the warm-up, is part of that.
+            self.accounts[family].connect.add(connects)
+            if error is not None and not connects:
                 failures.append((str(address), error))
         if failures and len(failures) == len(self.addresses) and not self.interrupted:
             raise DialError(", ".join(map(str, self.addresses.values())), failures)
@@ -120,7 +122,6 @@ class LoadRun:
             if self.interrupted or not self.settings.warmup:
                 continue
             tally = crew.turn(family, self.settings.warmup).tally
-            self.accounts[family].connect.add(tally.connect)
             self._lengthen_turns(tally)
             self.warm_up.add(tally)
 

@@ -114,6 +114,19 @@ def test_a_count_is_reached_exactly_whatever_the_workers(both: EchoServer, worke
     assert family.tcp_info.rtt.count == 5
 
 
+@pytest.mark.parametrize("rate", [None, 500.0], ids=["closed loop", "open loop"])
+def test_the_connects_of_a_warm_up_are_in_no_figure(both: EchoServer, rate: float | None) -> None:
+    target = Endpoint(next(iter(AVAILABLE.values())), both.port)
+    given: dict[str, Any] = {"duration": None, "count": 30, "connections": 3, "rate": rate}
+    churning = _load(target, churn=True, **given)
+    assert churning.self_audit is not None
+    assert churning.self_audit.warm_up.requests > 0
+    assert [family.connect.count for family in churning.families.values()] == [30]
+    # Those that are made before it, and stay, are.
+    staying = _load(target, **given)
+    assert [family.connect.count for family in staying.families.values()] == [3]
+
+
 @pytest.mark.slow
 def test_workers_share_a_rate(both: EchoServer) -> None:
     target = Endpoint(next(iter(AVAILABLE.values())), both.port)
