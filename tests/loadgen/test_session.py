@@ -246,6 +246,18 @@ def test_a_target_that_fails_every_exchange_is_measured_to_the_end(host: str) ->
     assert result.exit_code == 1
 
 
+def test_a_rate_that_a_target_cannot_keep_misses_an_objective_of_errors(host: str) -> None:
+    with FakeServer(host, delays(0.02)) as server:
+        target = Endpoint(host, server.port)
+        result = _load(target, "errors<1%", rate=1000.0, connections=1, warmup=0.0)
+    (family,) = result.families.values()
+    assert family.outcomes.ok == family.requests > 0
+    assert family.unsent > family.requests
+    assert result.exit_code == 4
+    assert result.self_audit is not None
+    assert f"{family.unsent:,} were never sent" in result.self_audit.verdict
+
+
 def test_a_target_that_never_answers_ends_in_time(host: str) -> None:
     with FakeServer(host, never_answers) as server:
         result = _load(Endpoint(host, server.port), timeout=0.2, warmup=0.0)
