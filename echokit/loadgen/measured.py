@@ -57,7 +57,9 @@ class Slice(Part):
     duration_s: Seconds = Field(description="How long this family was measured in it.")
     requests: Count
     ok: Count
-    requests_per_s: PerSecond = Field(description="Exchanges that came back well, a second.")
+    requests_per_s: PerSecond = Field(
+        description="Exchanges that came back well, a second; see the family's."
+    )
     response: Figure = Field(description="Response times of this stretch.")
 
 
@@ -80,7 +82,10 @@ class FamilyResult(Part):
     actual_rate_per_s: PerSecond = Field(
         description="Exchanges begun, a second of the time in which they could begin."
     )
-    requests_per_s: PerSecond = Field(description="Exchanges that came back well, a second.")
+    requests_per_s: PerSecond = Field(
+        description="Exchanges that came back well, a second; in an open loop, of the time in which"
+        " they could begin."
+    )
     requests: Count = Field(
         description="Exchanges begun: those sent, and those that found no connection."
     )

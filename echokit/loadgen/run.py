@@ -62,7 +62,10 @@ class LoadRun:
     ) -> None:
         self.settings = settings
         self.addresses = dict(addresses)
-        self.accounts: dict[FamilyName, Account] = {family: Account() for family in addresses}
+        open_loop = settings.rate is not None
+        self.accounts: dict[FamilyName, Account] = {
+            family: Account(open_loop=open_loop) for family in addresses
+        }
         self.warm_up = Tally()
         self.turn_s = settings.turn_seconds(len(self.addresses))
         self.interrupted = False

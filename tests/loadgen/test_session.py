@@ -258,6 +258,17 @@ def test_a_rate_that_a_target_cannot_keep_misses_an_objective_of_errors(host: st
     assert f"{family.unsent:,} were never sent" in result.self_audit.verdict
 
 
+def test_a_rate_that_a_slow_target_keeps_is_told_whole(host: str) -> None:
+    with FakeServer(host, delays(0.01)) as server:
+        given: dict[str, Any] = {"rate": 50.0, "connections": 10, "duration": None, "count": 20}
+        result = _load(Endpoint(host, server.port), "errors<=0", **given)
+    (family,) = result.families.values()
+    # All that began came back, in the time of the last turn's last wait too.
+    assert result.objectives[0].met
+    assert family.requests_per_s == family.actual_rate_per_s
+    assert family.requests_per_s * family.measured_s > family.outcomes.ok == 20
+
+
 def test_a_target_that_never_answers_ends_in_time(host: str) -> None:
     with FakeServer(host, never_answers) as server:
         result = _load(Endpoint(host, server.port), timeout=0.2, warmup=0.0)
