@@ -19,6 +19,8 @@ class _Stretch:
 
     start: float
     seconds: float
+    # What its rate is by: see `Account`.
+    rated_seconds: float
     requests: int
     ok: int
     response: Figure
@@ -30,7 +32,7 @@ class _Stretch:
             duration_s=self.seconds,
             requests=self.requests,
             ok=self.ok,
-            requests_per_s=self.ok / self.seconds if self.seconds else 0.0,
+            requests_per_s=_rate(self.ok, self.rated_seconds),
             response=self.response,
         )
 
@@ -46,12 +48,20 @@ def join_figures(figures: list[Figure]) -> Figure:
 class Account:
     """What one family has given so far.
 
+    In an open loop the wait for what is in flight at the end of a turn is no part of the time that
+    rates are by: nothing is due in it, so that a target that answers all would seem to be slower
+    than it was asked to be. In a closed loop it is, as what comes back in it is what counts.
+
+    Args:
+        open_loop: Whether exchanges are due at times of their own.
+
     Attributes:
         total: All turns together, without their times.
         silent_seconds: How long nothing has come back well, at the end so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, open_loop: bool = False) -> None:
+        self._open_loop = open_loop
         self.total = Tally()
         self.connect = Histogram()
         self.service = Histogram()
@@ -76,7 +86,8 @@ class Account:
             return
         response = Histogram()
         response.add(tally.response)
-        stretch = _Stretch(start, tally.seconds, tally.requests, ok, response.figure())
+        rated = self._rated_seconds(tally)
+        stretch = _Stretch(start, tally.seconds, rated, tally.requests, ok, response.figure())
         self._gathered.append(stretch)
         if len(self._gathered) == self._turns_each:
             self._stretches.append(_joined(self._gathered))
@@ -96,6 +107,14 @@ class Account:
             setattr(empty, name, type(tally.rtt)())
         self.total.add(empty)
 
+    def _rated_seconds(self, tally: Tally) -> float:
+        return tally.sending_seconds if self._open_loop else tally.seconds
+
+    @property
+    def requests_per_s(self) -> float:
+        """Exchanges that came back well, a second."""
+        return _rate(self.total.outcomes["ok"], self._rated_seconds(self.total))
+
     def slices(self) -> list[Slice]:
         """The measured time in order."""
         last = [_joined(self._gathered)] if self._gathered else []
@@ -104,13 +123,12 @@ class Account:
     def result(self, addresses: list[str], rate: float | None) -> FamilyResult:
         """The family's part of the result document."""
         total = self.total
-        per_second = 1 / total.seconds if total.seconds else 0.0
         return FamilyResult(
             addresses=addresses,
             measured_s=total.seconds,
             requested_rate_per_s=rate,
             actual_rate_per_s=total.rate,
-            requests_per_s=total.outcomes["ok"] * per_second,
+            requests_per_s=self.requests_per_s,
             requests=total.requests,
             unsent=total.unsent,
             outcomes=Outcomes(**total.outcomes),
@@ -135,6 +153,10 @@ class Account:
         )
 
 
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds else 0.0
+
+
 def _joined(stretches: list[_Stretch]) -> _Stretch:
     """Neighbours as one."""
     if len(stretches) == 1:
@@ -142,6 +164,7 @@ def _joined(stretches: list[_Stretch]) -> _Stretch:
     return _Stretch(
         stretches[0].start,
         sum(stretch.seconds for stretch in stretches),
+        sum(stretch.rated_seconds for stretch in stretches),
         sum(stretch.requests for stretch in stretches),
         sum(stretch.ok for stretch in stretches),
         join_figures([stretch.response for stretch in stretches]),

@@ -108,7 +108,7 @@ def _rate_missed(settings: LoadSettings, accounts: Mapping[FamilyName, Account])
     found = []
     for family, account in accounts.items():
         total = account.total
-        if settings.rate is None or not total.requests:
+        if settings.rate is None or not total.requests + total.unsent:
             continue
         rate = total.rate
         if rate < settings.rate * _REACHED:

@@ -1,6 +1,7 @@
 """The generators of one process: one for each family, that take turns."""
 
 import contextlib
+from collections import Counter
 
 from echokit.loadgen.descriptors import allow_descriptors
 from echokit.loadgen.generator import Generator
@@ -31,11 +32,11 @@ class Bench:
                 self._generators[family] = Generator(each, payloads)
             undo.pop_all()
 
-    def open(self, family: FamilyName) -> tuple[int, OSError | None]:
-        """Connect every lane; how many have, and the last error of those that have not."""
+    def open(self, family: FamilyName) -> tuple[Counter[int], OSError | None]:
+        """Connect every lane; the connect times, and the last error of those that failed."""
         generator = self._generators[family]
         generator.open()
-        return generator.connected, generator.last_error
+        return generator.records.take_connects(), generator.last_error
 
     def turn(self, family: FamilyName, seconds: float, count: int | None) -> Tally:
         """Run a turn of `family`; see `Generator.turn`."""

@@ -67,11 +67,6 @@ def _response(statistic: str) -> _Compared:
     return _Compared(f"response {statistic}", "us", False, of_family, of_slice)
 
 
-def _errors(family: FamilyResult) -> float | None:
-    failed = family.requests - family.outcomes.ok
-    return 100 * failed / family.requests if family.requests else None
-
-
 def _slice_errors(slice_: Slice) -> float | None:
     return 100 * (slice_.requests - slice_.ok) / slice_.requests if slice_.requests else None
 
@@ -79,7 +74,7 @@ def _slice_errors(slice_: Slice) -> float | None:
 _FIGURES = (
     _Compared("requests/s", "1/s", True, lambda f: f.requests_per_s, lambda s: s.requests_per_s),
     *map(_response, ("p50", "p90", "p99", "p99.9", "mean")),
-    _Compared("errors", "%", False, _errors, _slice_errors),
+    _Compared("errors", "%", False, lambda f: f.error_percent, _slice_errors),
 )
 
 

@@ -1,6 +1,7 @@
 """The processes that a run is spread over, as one: each turn runs in all of them at once."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -59,11 +60,14 @@ class Crew:
                 child.receive()
             undo.pop_all()
 
-    def open(self, family: FamilyName) -> tuple[int, OSError | None]:
-        """Connect every lane; how many have, and the last error of those that have not."""
+    def open(self, family: FamilyName) -> tuple[Counter[int], OSError | None]:
+        """Connect every lane; the connect times, and the last error of those that failed."""
         answers = self._call("open", [(family,)] * self._settings.workers)
         errors = [error for _, error in answers if error is not None]
-        return sum(connected for connected, _ in answers), errors[-1] if errors else None
+        connects: Counter[int] = Counter()
+        for each, _ in answers:
+            connects.update(each)
+        return connects, errors[-1] if errors else None
 
     def turn(self, family: FamilyName, seconds: float, count: int | None = None) -> Turn:
         """Run a turn of `family`, of at most `count` exchanges."""

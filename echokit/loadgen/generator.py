@@ -92,7 +92,8 @@ class Generator:
         self._begun = False
         self._cancel_timers()
         for lane in self._lanes:
-            if not lane.connected:
+            # What churns has used its connection: the next exchange is to have one of its own.
+            if self._churn or not lane.connected:
                 lane.close()
         return self.records.fold(
             seconds=time.monotonic() - began,
@@ -201,11 +202,13 @@ class Generator:
         else:
             self._settle()
 
-    def connect_failed(self, lane: Lane, error: OSError, *, extra: bool) -> None:
-        """`lane` could not connect; an `extra` exchange counts for it."""
+    def passes_over(self) -> bool:
+        """A lane could not connect: whether an exchange counts as begun, as it found none."""
+        return (self._opening or self._sending) and self._loop.pass_over()
+
+    def connect_failed(self, lane: Lane, error: OSError) -> None:
+        """`lane` could not connect."""
         self.last_error = error
-        if self._sending and extra:
-            self._loop.pass_over()
         if not self._sending:
             self._settle()
             return

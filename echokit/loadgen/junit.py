@@ -37,15 +37,11 @@ def _case(suite: Element, group: str, name: str, failure: str | None) -> None:
 
 
 def _failed(family: FamilyResult) -> str | None:
-    failed = {
-        outcome: count
-        for outcome, count in family.outcomes.model_dump().items()
-        if count and outcome != "ok"
-    }
-    if not failed:
+    if not family.errors:
         return None
-    kinds = ", ".join(f"{count} {outcome}" for outcome, count in failed.items())
-    return f"{sum(failed.values())} of {family.requests} exchanges failed: {kinds}"
+    counts = {**family.outcomes.model_dump(exclude={"ok"}), "never sent": family.unsent}
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    return f"{family.errors} of {family.due} exchanges failed: {kinds}"
 
 
 def _missed(verdict: Verdict) -> str | None:

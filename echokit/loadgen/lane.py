@@ -120,17 +120,15 @@ class Lane:
 
     def _connect_failed(self, error: OSError) -> None:
         self.failures_in_a_row += 1
-        # Without an exchange that waits for it, the next one counts as begun: it found none.
-        extra = self._due is None
-        self._records.requests += extra
+        waiting = self._due is not None
         self._due = None
         self._drop_socket()
-        if error.errno == errno.ECONNREFUSED:
-            outcome = "refused"
-        else:
-            outcome = "connect_timeout" if error.errno == errno.ETIMEDOUT else "connect_failed"
-        self._records.failures[outcome] += 1
-        self._generator.connect_failed(self, error, extra=extra)
+        # Where no exchange waits for it, the next one counts as begun, if there is one: it found
+        # no connection.
+        if waiting or self._generator.passes_over():
+            self._records.requests += not waiting
+            self._records.failures[_outcome(error)] += 1
+        self._generator.connect_failed(self, error)
 
     # Sending.
 
@@ -281,3 +279,10 @@ class Lane:
         if sock is not None:
             self._generator.reactor.discard(sock.fileno())
             sock.close()
+
+
+def _outcome(error: OSError) -> str:
+    """How an exchange ended that could not be for want of a connection."""
+    if error.errno == errno.ECONNREFUSED:
+        return "refused"
+    return "connect_timeout" if error.errno == errno.ETIMEDOUT else "connect_failed"

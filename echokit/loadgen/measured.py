@@ -57,7 +57,9 @@ class Slice(Part):
     duration_s: Seconds = Field(description="How long this family was measured in it.")
     requests: Count
     ok: Count
-    requests_per_s: PerSecond = Field(description="Exchanges that came back well, a second.")
+    requests_per_s: PerSecond = Field(
+        description="Exchanges that came back well, a second; see the family's."
+    )
     response: Figure = Field(description="Response times of this stretch.")
 
 
@@ -80,13 +82,17 @@ class FamilyResult(Part):
     actual_rate_per_s: PerSecond = Field(
         description="Exchanges begun, a second of the time in which they could begin."
     )
-    requests_per_s: PerSecond = Field(description="Exchanges that came back well, a second.")
+    requests_per_s: PerSecond = Field(
+        description="Exchanges that came back well, a second; in an open loop, of the time in which"
+        " they could begin."
+    )
     requests: Count = Field(
         description="Exchanges begun: those sent, and those that found no connection."
     )
     unsent: Count = Field(
-        description="Open loop: exchanges that were due, and whose turn never came as every"
-        " connection was busy. They are no part of `requests`."
+        description="Open loop: exchanges that were due, and whose turn never came as no"
+        " connection was free: all were busy, or there was none. They are no part of `requests`;"
+        " objectives of errors count them as errors."
     )
     outcomes: Outcomes
     bytes_sent: Count = Field(description="Payload of all exchanges, without framing.")
@@ -104,6 +110,21 @@ class FamilyResult(Part):
     )
     slices: list[Slice] = Field(description="The measured time in order, in bounded number.")
     tcp_info: TcpInfo | None
+
+    @property
+    def due(self) -> int:
+        """Exchanges that there should have been: those begun, and those never sent."""
+        return self.requests + self.unsent
+
+    @property
+    def errors(self) -> int:
+        """How many of them did not come back well."""
+        return self.due - self.outcomes.ok
+
+    @property
+    def error_percent(self) -> float | None:
+        """How many that are of a hundred; None where there should have been none."""
+        return 100 * self.errors / self.due if self.due else None
 
     @model_validator(mode="after")
     def _sums(self) -> Self:

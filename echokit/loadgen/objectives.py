@@ -2,8 +2,9 @@
 
 A term is a figure, an operator (`<`, `<=`, `>`, `>=`) and a limit. Figures of response times are
 `min`, `mean`, `p50`, `p90`, `p99`, `p99.9`, `p99.99` and `max`; those of connect and service times
-have `connect.` or `service.` before them; all want a time. `errors` wants a percentage or a number
-of exchanges; `rate`, exchanges that came back well a second, wants a number.
+have `connect.` or `service.` before them; all want a time. `errors`, exchanges that failed or
+were due and never sent, wants a percentage or a number of them; `rate`, exchanges that came back
+well a second, wants a number.
 """
 
 import operator
@@ -53,10 +54,7 @@ class Objective:
         if self.figure == "rate":
             return family.requests_per_s
         if self.figure == "errors":
-            failed = family.requests - family.outcomes.ok
-            if self.unit == "1":
-                return failed
-            return 100 * failed / family.requests if family.requests else None
+            return family.errors if self.unit == "1" else family.error_percent
         span, statistic = _parts(self.figure)
         value: float | None = getattr(getattr(family, span), STATISTICS[statistic])
         return value

@@ -64,11 +64,12 @@ class ClosedLoop:
         self._records.requests += count
         lane.transmit(count, NOW)
 
-    def pass_over(self) -> None:
+    def pass_over(self) -> bool:
         """One exchange counts as begun, as it found no connection or gets one of its own."""
         self._left -= 1
         if self._left <= 0:
             self._exhausted()
+        return True
 
     def goes_on(self, _lanes: list[Lane]) -> bool:
         """Nobody waits for what a closed loop does not send."""
@@ -111,10 +112,12 @@ class OpenLoop:
         self._left = count
         self._catching_up = False
         self._up = 0
-        self._free.clear()
+        # All at once: what is due finds every lane that is free.
+        self._free = deque(filter(self._usable, lanes))
         for lane in lanes:
-            lane.listed = False
+            lane.listed = self._usable(lane)
         self._schedule.begin(monotonic_ns(), seconds, count)
+        self._dispatch(waited=False)
 
     @property
     def behind(self) -> bool:
@@ -123,18 +126,27 @@ class OpenLoop:
 
     def use(self, lane: Lane) -> None:
         """`lane` has room; it is connected, or will be for each exchange."""
+        # What is due goes to those first that were free all along: only for want of them it waits.
+        self._dispatch(waited=False)
         self._list(lane)
         self._dispatch(waited=True)
+
+    def _usable(self, lane: Lane) -> bool:
+        return lane.connected or (self._churn and lane.idle)
 
     def _list(self, lane: Lane) -> None:
         if not lane.listed:
             lane.listed = True
             self._free.append(lane)
 
-    def pass_over(self) -> None:
-        """What is due counts as begun, as it found no connection."""
-        if self.behind:
+    def pass_over(self) -> bool:
+        """What is due counts as begun, as it found no connection; whether something was."""
+        # It did find one where another lane is free.
+        self._dispatch(waited=False)
+        due = self.behind
+        if due:
             self._advance()
+        return due
 
     def goes_on(self, lanes: list[Lane]) -> bool:
         """The turn's time is up: whether more falls due, as what was in flight then still is.
@@ -176,7 +188,7 @@ class OpenLoop:
         while free and (now := monotonic_ns()) >= schedule.next_due:
             lane = free.popleft()
             lane.listed = False
-            if not lane.connected and not (self._churn and lane.idle):
+            if not self._usable(lane):
                 continue
             due = schedule.next_due
             self._advance()

@@ -62,7 +62,10 @@ class LoadRun:
     ) -> None:
         self.settings = settings
         self.addresses = dict(addresses)
-        self.accounts: dict[FamilyName, Account] = {family: Account() for family in addresses}
+        open_loop = settings.rate is not None
+        self.accounts: dict[FamilyName, Account] = {
+            family: Account(open_loop=open_loop) for family in addresses
+        }
         self.warm_up = Tally()
         self.turn_s = settings.turn_seconds(len(self.addresses))
         self.interrupted = False
@@ -109,8 +112,10 @@ class LoadRun:
         """Connect; a run in which nobody could is none."""
         failures = []
         for family, address in self.addresses.items():
-            connected, error = crew.open(family)
-            if error is not None and not connected:
+            connects, error = crew.open(family)
+            # They last for the measuring. What connects later, in the warm-up, is part of that.
+            self.accounts[family].connect.add(connects)
+            if error is not None and not connects:
                 failures.append((str(address), error))
         if failures and len(failures) == len(self.addresses) and not self.interrupted:
             raise DialError(", ".join(map(str, self.addresses.values())), failures)
@@ -120,7 +125,6 @@ class LoadRun:
             if self.interrupted or not self.settings.warmup:
                 continue
             tally = crew.turn(family, self.settings.warmup).tally
-            self.accounts[family].connect.add(tally.connect)
             self._lengthen_turns(tally)
             self.warm_up.add(tally)
 

@@ -175,17 +175,22 @@ class Session:
 def exit_code(result: Result) -> int:
     """The exit code that the figures of `result` stand for.
 
-    130 if it was interrupted before there were any; 1 if every exchange failed; 4 if an objective
-    was missed; 1 if some failed and no objective says how many may; else 0.
+    130 if it was interrupted before there were any; 1 if every exchange failed or was never sent;
+    4 if an objective was missed; 1 if some failed, or all of one family were never sent, and no
+    objective says how many errors there may be; else 0. That some were never sent, as the target
+    could not keep the rate, is a finding of the self-audit and no failure.
     """
-    requests = sum(family.requests for family in result.families.values())
-    well = sum(family.outcomes.ok for family in result.families.values())
-    surplus = any(family.surplus_bytes for family in result.families.values())
-    if result.status == "interrupted" and not requests:
+    families = result.families.values()
+    if result.status == "interrupted" and not any(family.due for family in families):
         return 130
-    if not well:
+    if not any(family.outcomes.ok for family in families):
         return 1
     if not all(verdict.met for verdict in result.objectives):
         return 4
     allowed = any(verdict.figure == "errors" for verdict in result.objectives)
-    return 1 if surplus or (well < requests and not allowed) else 0
+    surplus = any(family.surplus_bytes for family in families)
+    failed = any(
+        family.outcomes.ok < family.requests or (family.due and not family.outcomes.ok)
+        for family in families
+    )
+    return 1 if surplus or (failed and not allowed) else 0

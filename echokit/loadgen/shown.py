@@ -119,7 +119,11 @@ _SELDOM = {
 
 
 def _throughput(family: FamilyResult) -> Value:
-    return family.bytes_received / family.measured_s / (1 << 20) if family.measured_s else None
+    """That of what came back, at the rate at which it did."""
+    ok = family.outcomes.ok
+    if not ok:
+        return 0.0 if family.measured_s else None
+    return family.bytes_received / ok * family.requests_per_s / (1 << 20)
 
 
 def _time(span: str, statistic: str) -> Read:

@@ -42,14 +42,15 @@ def merge_slices(parts: Sequence[tuple[float, list[Slice]]]) -> list[Slice]:
 def _joined(slices: list[Slice], requests_per_s: float | None) -> Slice:
     if len(slices) == 1:
         return slices[0]
-    ok = sum(slice_.ok for slice_ in slices)
+    # By their rates, as those of an open loop are not by all of their time.
+    well = sum(slice_.requests_per_s * slice_.duration_s for slice_ in slices)
     seconds = sum(slice_.duration_s for slice_ in slices)
     side_by_side = requests_per_s is not None
     return Slice(
         start_s=min(slice_.start_s for slice_ in slices),
         duration_s=max(s.duration_s for s in slices) if side_by_side else seconds,
         requests=sum(slice_.requests for slice_ in slices),
-        ok=ok,
-        requests_per_s=requests_per_s if requests_per_s is not None else ok / (seconds or 1.0),
+        ok=sum(slice_.ok for slice_ in slices),
+        requests_per_s=requests_per_s if requests_per_s is not None else well / (seconds or 1.0),
         response=join_figures([slice_.response for slice_ in slices]),
     )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,21 @@ def test_turns_add_up_without_loss_in_bounded_slices(turns: list[tuple[list[int]
     for slice_ in slices:
         joined.merge(Histogram.of(slice_.response))
     assert joined.figure() == whole.figure()
+
+
+def test_the_rate_of_an_open_loop_is_by_the_time_in_which_exchanges_could_begin() -> None:
+    turn = _tally([300_000] * 50, 0)
+    # Half a second of sending, and the wait for the last.
+    turn.seconds = 0.8
+    open_loop, closed_loop = Account(open_loop=True), Account()
+    for number in range(3 * MOST_SLICES):
+        for account in (open_loop, closed_loop):
+            account.add(number * 0.8, turn)
+    for account, rate in ((open_loop, 100.0), (closed_loop, 62.5)):
+        result = account.result(["[::1]:7"], None)
+        assert result.requests_per_s == account.requests_per_s == pytest.approx(rate)
+        assert {round(slice_.requests_per_s, 6) for slice_ in result.slices} == {rate}
+        assert result.measured_s == pytest.approx(sum(s.duration_s for s in result.slices))
 
 
 def test_the_times_of_a_turn_are_not_kept() -> None:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic_ns
 
 import pytest
 
@@ -14,7 +15,9 @@ from echokit.framing.base import Framing
 from echokit.loadgen.account import Account
 from echokit.loadgen.generator import Generator
 from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.lane import Lane
 from echokit.loadgen.records import Tally
+from echokit.loadgen.schedule import NEVER
 from tests.cli.peers import reserved_port
 from tests.loadgen.conftest import Loading
 from tests.loadgen.servers import (
@@ -92,6 +95,16 @@ def test_churn_has_a_connection_for_every_exchange(loading: Loading) -> None:
     assert tally.connect.total() == 200
     # Its response time has the connect in it.
     assert _percentile(tally.response, "p50") > _percentile(tally.service, "p50")
+
+
+@pytest.mark.parametrize("rate", [None, 500.0], ids=["closed loop", "open loop"])
+def test_churn_has_a_connection_for_every_exchange_of_every_turn(
+    loading: Loading, rate: float | None
+) -> None:
+    generator = loading(echoes, connections=4, churn=True, rate=rate)
+    tallies = [generator.turn(5.0, 20) for _ in range(5)]
+    assert [dict(tally.outcomes) for tally in tallies] == [{"ok": 20}] * 5
+    assert [tally.connect.total() for tally in tallies] == [20] * 5
 
 
 def test_connections_stay_from_turn_to_turn(loading: Loading) -> None:
@@ -180,6 +193,24 @@ def test_a_rate_that_cannot_be_reached_leaves_some_unsent(loading: Loading) -> N
     assert tally.rate < 110
 
 
+def test_sends_that_are_late_for_what_the_generator_reads_first_are_known_to_be(
+    loading: Loading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = loading(echoes, connections=50, rate=1000.0)
+    schedule, on_ready = generator._loop._schedule, Lane.on_ready  # type: ignore[union-attr]
+
+    def busy_until_the_next_is_due(lane: Lane, events: int) -> None:
+        while monotonic_ns() < schedule.next_due != NEVER:
+            pass
+        on_ready(lane, events)
+
+    monkeypatch.setattr(Lane, "on_ready", busy_until_the_next_is_due)
+    tally = _turn(generator, 5.0, 50)
+    assert dict(tally.outcomes) == {"ok": 50}
+    # There is always a lane that is free.
+    assert tally.lateness.total() == 50
+
+
 # What is wrong.
 
 
@@ -245,6 +276,20 @@ def test_a_target_that_refuses_is_counted_and_not_pounded(
     # With a pause that doubles: at once, after 10 ms, 30, 70, 150, 310.
     assert 2 <= tally.requests <= 20
     assert tally.seconds < 1
+
+
+def test_an_open_loop_counts_of_a_target_that_is_gone_only_what_was_due(
+    loading: Loading, host: str
+) -> None:
+    with FakeServer(host, echoes) as server:
+        generator = loading(server.port, connections=20, rate=50.0)
+        generator.open()
+    # Each of the twenty tries to connect several times, while fifteen exchanges are due.
+    tally = generator.turn(0.3)
+    assert tally.requests + tally.unsent == 15
+    assert dict(tally.outcomes) == {"refused": tally.requests}
+    assert tally.requests > 0
+    assert generator.last_error is not None
 
 
 def test_a_connect_that_is_not_answered_times_out(

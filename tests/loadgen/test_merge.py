@@ -76,6 +76,19 @@ def test_rates_of_runs_side_by_side_are_added() -> None:
     assert max(slice_.requests_per_s for slice_ in family.slices) == 40.0
 
 
+def test_slices_keep_the_rates_that_they_had() -> None:
+    # Two slices of an open loop, whose rate is not by all of their time, beside one.
+    one, other = _run([[1] * 10]), _run([[1] * 10] * 2)
+    family = other.families["ipv4"]
+    halves = [
+        slice_.model_copy(update={"start_s": number / 2, "duration_s": 0.5, "requests_per_s": 25.0})
+        for number, slice_ in enumerate(family.slices)
+    ]
+    families = {"ipv4": family.model_copy(update={"slices": halves})}
+    merged = merge([one, other.model_copy(update={"families": families})])
+    assert [s.requests_per_s for s in merged.families["ipv4"].slices] == [35.0]
+
+
 def test_rates_of_runs_one_after_the_other_are_averaged() -> None:
     family = merge([_run([[1] * 10] * 4), _run([[1] * 40] * 2, at=10.0)]).families["ipv4"]
     assert (family.requests_per_s, family.measured_s) == (20.0, 6.0)

@@ -7,9 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echokit import ConfigError
-from echokit.loadgen.measured import FamilyResult
+from echokit.loadgen.compare import compare
+from echokit.loadgen.junit import junit_xml
+from echokit.loadgen.measured import FamilyName, FamilyResult
 from echokit.loadgen.objectives import Objective, judge, parse_objectives
+from echokit.loadgen.report_words import remarks
 from echokit.loadgen.result import load_result
+from echokit.loadgen.session import exit_code
 
 EXAMPLE = load_result(Path(__file__).with_name("example.json"))
 FAMILY = EXAMPLE.families["ipv4"]
@@ -117,6 +121,38 @@ def test_errors_are_a_share_or_a_number() -> None:
     verdicts = judge(parse_objectives("errors<0.2%,errors<=0.2%,errors<2,errors<3"), {"ipv6": some})
     assert [verdict.met for verdict in verdicts] == [False, True, False, True]
     assert [verdict.measured for verdict in verdicts] == [0.2, 0.2, 2, 2]
+
+
+def test_what_was_never_sent_is_an_error_to_objectives_comparisons_and_junit() -> None:
+    well = FAMILY.outcomes.model_copy(update={"ok": 10})
+    some = _with(requests=10, unsent=30, outcomes=well)
+    verdicts = judge(
+        parse_objectives("errors<75%,errors<=75%,errors<30,errors<=30"), {"ipv4": some}
+    )
+    assert [verdict.met for verdict in verdicts] == [False, True, False, True]
+    result = EXAMPLE.model_copy(update={"families": {"ipv4": some}, "objectives": []})
+    changes = {change.figure: change for change in compare(result, result, 0.0)}
+    assert changes["errors"].after == 75
+    assert "30 of 40 exchanges failed: 30 never sent" in junit_xml(result)
+    told = " ".join(remark.text for remark in remarks(result))
+    assert "IPv4: 30 of 40 exchanges were due and never sent, as no connection was free" in told
+
+
+def test_that_a_rate_was_not_kept_is_no_failure_but_that_nothing_came_back_is() -> None:
+    well = FAMILY.outcomes.model_copy(update={"ok": 10})
+    some = _with(requests=10, unsent=30, outcomes=well)
+    none = _with(requests=0, unsent=40, outcomes=well.model_copy(update={"ok": 0}))
+
+    def code(families: dict[FamilyName, FamilyResult], terms: str = "") -> int:
+        objectives = judge(parse_objectives(terms), families) if terms else []
+        update = {"families": families, "objectives": objectives}
+        return exit_code(EXAMPLE.model_copy(update=update))
+
+    assert code({"ipv4": some}) == 0
+    assert code({"ipv4": some}, "errors<1%") == 4
+    assert code({"ipv4": some}, "errors<80%") == 0
+    assert code({"ipv4": none}) == code({"ipv4": none}, "errors<=100%") == 1
+    assert code({"ipv4": some, "ipv6": none}) == 1
 
 
 def test_what_was_not_measured_is_missed() -> None:

@@ -114,6 +114,19 @@ def test_a_count_is_reached_exactly_whatever_the_workers(both: EchoServer, worke
     assert family.tcp_info.rtt.count == 5
 
 
+@pytest.mark.parametrize("rate", [None, 500.0], ids=["closed loop", "open loop"])
+def test_the_connects_of_a_warm_up_are_in_no_figure(both: EchoServer, rate: float | None) -> None:
+    target = Endpoint(next(iter(AVAILABLE.values())), both.port)
+    given: dict[str, Any] = {"duration": None, "count": 30, "connections": 3, "rate": rate}
+    churning = _load(target, churn=True, **given)
+    assert churning.self_audit is not None
+    assert churning.self_audit.warm_up.requests > 0
+    assert [family.connect.count for family in churning.families.values()] == [30]
+    # Those that are made before it, and stay, are.
+    staying = _load(target, **given)
+    assert [family.connect.count for family in staying.families.values()] == [3]
+
+
 @pytest.mark.slow
 def test_workers_share_a_rate(both: EchoServer) -> None:
     target = Endpoint(next(iter(AVAILABLE.values())), both.port)
@@ -231,6 +244,29 @@ def test_a_target_that_fails_every_exchange_is_measured_to_the_end(host: str) ->
     # That all failed goes over what the objectives say.
     assert not result.objectives[0].met
     assert result.exit_code == 1
+
+
+def test_a_rate_that_a_target_cannot_keep_misses_an_objective_of_errors(host: str) -> None:
+    with FakeServer(host, delays(0.02)) as server:
+        target = Endpoint(host, server.port)
+        result = _load(target, "errors<1%", rate=1000.0, connections=1, warmup=0.0)
+    (family,) = result.families.values()
+    assert family.outcomes.ok == family.requests > 0
+    assert family.unsent > family.requests
+    assert result.exit_code == 4
+    assert result.self_audit is not None
+    assert f"{family.unsent:,} were never sent" in result.self_audit.verdict
+
+
+def test_a_rate_that_a_slow_target_keeps_is_told_whole(host: str) -> None:
+    with FakeServer(host, delays(0.01)) as server:
+        given: dict[str, Any] = {"rate": 50.0, "connections": 10, "duration": None, "count": 20}
+        result = _load(Endpoint(host, server.port), "errors<=0", **given)
+    (family,) = result.families.values()
+    # All that began came back, in the time of the last turn's last wait too.
+    assert result.objectives[0].met
+    assert family.requests_per_s == family.actual_rate_per_s
+    assert family.requests_per_s * family.measured_s > family.outcomes.ok == 20
 
 
 def test_a_target_that_never_answers_ends_in_time(host: str) -> None:
