@@ -67,7 +67,11 @@ def merge(results: Sequence[Result]) -> Result:
             "target": _same(ordered, lambda result: result.target),
             "settings": _same(ordered, lambda result: result.settings),
             "seed": _same(ordered, lambda result: result.seed),
-            "labels": dict(set.intersection(*(set(r.labels.items()) for r in ordered))),
+            "labels": {
+                name: value
+                for name, value in ordered[0].labels.items()
+                if all(result.labels.get(name) == value for result in ordered)
+            },
             "families": families,
             "skipped": {
                 name: why

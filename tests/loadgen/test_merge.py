@@ -125,6 +125,12 @@ def test_what_the_runs_do_not_agree_on_is_left_open() -> None:
     assert merged.target is None
 
 
+def test_merged_labels_keep_the_order_of_the_first_run() -> None:
+    labels = {name: name.upper() for name in "hgfedcba"}
+    runs = [_run([[1]], labels=labels), _run([[1]], at=1.0, labels=dict(sorted(labels.items())))]
+    assert list(merge(runs).labels) == list(labels)
+
+
 def test_objectives_are_judged_anew() -> None:
     (objective,) = parse_objectives("p50<100us")
     runs = []
