@@ -82,7 +82,7 @@ class Histogram:
 
         They rise, and are exact to a hundredth of a percent.
         """
-        # Whole numbers: 99.9% of 1000 values are 999 of them, and for floats one more.
+        # In whole numbers: of floats, 16.1% of 1000 are a hair more than 161, and the rank 162.
         return self.at_ranks([-(-round(100 * each) * self.count // 10_000) for each in percentiles])
 
     def at_ranks(self, ranks: Sequence[int]) -> list[int]:
