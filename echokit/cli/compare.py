@@ -30,8 +30,8 @@ def compare(
 ) -> None:
     """Compare two results of 'echokit load', figure by figure.
 
-    A change counts if it is more than the spread between the slices of a run; it is a regression
-    if it is for the worse by more than the tolerance, too: then the exit code is 4.
+    A change counts if it is more than the spread: what A's own slices say that chance may do. It is
+    a regression if it is for the worse by more than the tolerance, too: then the exit code is 4.
     """
     import dataclasses
     import json

@@ -32,7 +32,8 @@ def table(result: Result) -> list[str]:
         lines.append(f"verdict: {audit.verdict}")
     if result.status == "interrupted":
         lines.append("interrupted: these are the figures until then")
-    return lines
+    # A result may be a file that somebody else wrote.
+    return [printable(line) for line in lines]
 
 
 def columns(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -56,13 +57,12 @@ def _heading(result: Result) -> Iterator[str]:
     else:
         yield addresses
     for name, why in result.skipped.items():
-        yield printable(f"{FAMILY_TITLES[name]} was not measured: {why}")
+        yield f"{FAMILY_TITLES[name]} was not measured: {why}"
     if result.settings is not None:
         each = "each " if result.merged_from else ""
         yield f"{each}{_asked(result.settings, result.seed)}"
     if result.labels:
-        labels = ", ".join(f"{name}={value}" for name, value in result.labels.items())
-        yield printable(labels)
+        yield ", ".join(f"{name}={value}" for name, value in result.labels.items())
 
 
 def _asked(settings: RunSettings, seed: int | None) -> str:

@@ -1,5 +1,6 @@
 """Two runs side by side: what changed, and whether that is more than what varies by itself."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,11 @@ __all__ = ["Change", "compare", "differences"]
 
 # With fewer slices than this, nothing can be said of how they vary.
 _FEWEST_SLICES = 3
+# Student's t that 99% of samples stay within, to either side, by their degrees of freedom.
+_STUDENT_99 = {
+    2: 9.925, 3: 5.841, 4: 4.604, 5: 4.032, 6: 3.707, 7: 3.499, 8: 3.355, 9: 3.250, 10: 3.169,
+    12: 3.055, 15: 2.947, 20: 2.845, 30: 2.750, 60: 2.660,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +33,9 @@ class Change:
         before: What the first run has.
         after: What the second has.
         change: How much it changed, relative to the first; None where that was 0, and now is not.
-        spread: How much it varies between the slices of a run: the standard deviation by the mean,
-            the larger of the two runs'; None where there are too few slices.
+        spread: How far it may go by itself, relative to the first run, as that one's slices tell;
+            None where they are too few. What the second run varies excuses nothing: that it was
+            well for half of its time is what a change looks like.
         verdict: `regression` is worse by more than the tolerance and the spread.
     """
 
@@ -106,6 +113,11 @@ def differences(before: Result, after: Result) -> list[str]:
         for which, run in (("A", before), ("B", after))
         if run.status != "complete"
     ]
+    found += [
+        f"{which} tells of more than its target: {run.self_audit.verdict}"
+        for which, run in (("A", before), ("B", after))
+        if run.self_audit is not None and not run.self_audit.trustworthy
+    ]
     for name in FAMILIES:
         having = [run for run in (before, after) if name in run.families]
         if len(having) == 1:
@@ -130,21 +142,32 @@ def _changes(
         first, second = compared.of_family(before), compared.of_family(after)
         if first is None or second is None:
             continue
-        spreads = [_spread(family, compared) for family in (before, after)]
-        known = [spread for spread in spreads if spread is not None]
-        spread = max(known, default=None)
+        spread = _spread(before, after, compared)
         change = (second - first) / first if first else (None if second else 0.0)
         verdict = _verdict(change, spread, tolerance, more_is_better=compared.more_is_better)
         yield Change(name, compared.name, compared.unit, first, second, change, spread, verdict)
 
 
-def _spread(family: FamilyResult, compared: _Compared) -> float | None:
-    values = [compared.of_slice(slice_) for slice_ in family.slices]
-    known = [value for value in values if value is not None]
+def _spread(before: FamilyResult, after: FamilyResult, compared: _Compared) -> float | None:
+    """How far the second run's figure may lie from the first's, if nothing has changed.
+
+    That is where the mean of as many slices as the second run has falls 99 times in 100, if they
+    come from where the first's came: few slices say little of how they vary. It is never less than
+    the standard deviation, as slices beside each other are more alike than those of another run.
+    """
+    known = _of_slices(before, compared)
     mean = statistics.fmean(known) if known else 0.0
     if len(known) < _FEWEST_SLICES or not mean:
         return None
-    return statistics.stdev(known) / mean
+    others = len(_of_slices(after, compared)) or 1
+    student = min(t for freedom, t in _STUDENT_99.items() if freedom < len(known))
+    within = max(1.0, student * math.sqrt(1 / len(known) + 1 / others))
+    return within * statistics.stdev(known) / mean
+
+
+def _of_slices(family: FamilyResult, compared: _Compared) -> list[float]:
+    values = [compared.of_slice(slice_) for slice_ in family.slices]
+    return [value for value in values if value is not None]
 
 
 def _verdict(

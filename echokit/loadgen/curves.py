@@ -8,6 +8,7 @@ from typing import Any
 from hdrh.histogram import HdrHistogram
 
 from echokit.loadgen.figures import Figure
+from echokit.loadgen.histogram import Histogram
 
 __all__ = ["at_percentiles", "percentile_curve", "spread"]
 
@@ -29,18 +30,17 @@ def percentile_curve(figure: Figure) -> list[tuple[float, int]]:
         return []
     steps = math.ceil(_CURVE_POINTS * math.log10(figure.count))
     places = [10 ** (step / _CURVE_POINTS) for step in range(steps)]
-    values = at_percentiles(figure, [100 - 100 / place for place in places])
+    ranks = [figure.count - math.floor(figure.count / place) for place in places]
+    values = Histogram.of(figure).at_ranks(ranks)
     return [*zip(places, values, strict=True), (float(figure.count), figure.max_us)]
 
 
 def at_percentiles(figure: Figure, percentiles: list[float]) -> list[int]:
-    """The latency in microseconds at each of `percentiles`; `figure` must have counted something.
+    """The latency in microseconds at each of `percentiles`, which rise, as the figure's own are.
 
-    As the figure's own percentiles, none lies beyond its least and greatest value.
+    `figure` must have counted something.
     """
-    least, greatest = figure.min_us or 0, figure.max_us or 0
-    found = _decoded(figure).get_percentile_to_value_dict(percentiles)
-    return [max(least, min(int(found[percentile]), greatest)) for percentile in percentiles]
+    return Histogram.of(figure).at_percentiles(percentiles)
 
 
 def spread(figure: Figure) -> list[tuple[float, float, float]]:
@@ -70,13 +70,9 @@ def _buckets(figure: Figure) -> Iterator[tuple[float, float, int]]:
     """Each bucket that holds something: from, to, and how many."""
     if figure.histogram is None:
         return
-    decoded = _decoded(figure)
+    decoded: Any = HdrHistogram.decode(figure.histogram)
     for index in range(decoded.counts_len):
         if count := decoded.get_count_at_index(index):
             value = decoded.get_value_from_index(index)
             high = decoded.get_highest_equivalent_value(value) + 1
             yield max(float(decoded.get_lowest_equivalent_value(value)), _LEAST), high, count
-
-
-def _decoded(figure: Figure) -> Any:
-    return HdrHistogram.decode(figure.histogram)

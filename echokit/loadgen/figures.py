@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["PERCENTILES", "STATISTICS", "Figure", "Part"]
+__all__ = ["PERCENTILES", "STATISTICS", "Count", "Figure", "Part"]
 
 # The percentiles of every figure: by the name of the field that has each.
 PERCENTILES = {
@@ -22,7 +22,9 @@ STATISTICS = {
     "mean": "mean_us",
 }
 
-Microseconds = Annotated[int, Field(ge=0)]
+# No run comes near these; sums and dates of what keeps them can be reckoned. A seed has 64 bits.
+Count = Annotated[int, Field(ge=0, le=2**64 - 1)]
+Microseconds = Annotated[int, Field(ge=0, le=10**15)]
 
 
 class Part(BaseModel):
@@ -47,16 +49,16 @@ class Figure(Part):
     digits, and never above `max_us`.
     """
 
-    count: int = Field(ge=0, description="How many values.")
+    count: Count = Field(description="How many values.")
     min_us: Microseconds | None = Field(description="The least.")
-    mean_us: float | None = Field(ge=0, description="The mean, of the exact values.")
+    mean_us: float | None = Field(ge=0, le=1e15, description="The mean, of the exact values.")
     p50_us: Microseconds | None = Field(description="Half of the values are no greater.")
     p90_us: Microseconds | None = Field(description="90% of the values are no greater.")
     p99_us: Microseconds | None = Field(description="99% of the values are no greater.")
     p99_9_us: Microseconds | None = Field(description="99.9% of the values are no greater.")
     p99_99_us: Microseconds | None = Field(description="99.99% of the values are no greater.")
     max_us: Microseconds | None = Field(description="The greatest.")
-    sum_us: int = Field(ge=0, description="The sum, with which means can be merged.")
+    sum_us: Count = Field(description="The sum, with which means can be merged.")
     histogram: str | None = Field(
         description="All values: an HDR histogram from 1 us to 1 h with 3 significant digits, in"
         " the V2 encoding, compressed and in base64."

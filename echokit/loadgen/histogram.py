@@ -6,7 +6,7 @@ least, greatest and sum are kept, which the encoding would round.
 
 import binascii
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from echokit.errors import ConfigError
@@ -64,12 +64,9 @@ class Histogram:
         if least is None or greatest is None:
             names = ("min_us", "mean_us", *PERCENTILES, "max_us", "histogram")
             return Figure(count=0, sum_us=0, **dict.fromkeys(names))
-        found = self._buckets.get_percentile_to_value_dict(list(PERCENTILES.values()))
-        # A bucket's upper edge can lie beyond the greatest value that is in it.
-        percentiles = {
-            name: max(least, min(found[percentile], greatest))
-            for name, percentile in PERCENTILES.items()
-        }
+        percentiles = dict(
+            zip(PERCENTILES, self.at_percentiles(list(PERCENTILES.values())), strict=True)
+        )
         return Figure(
             count=self.count,
             min_us=least,
@@ -79,6 +76,35 @@ class Histogram:
             histogram=self._buckets.encode().decode("ascii"),
             **percentiles,
         )
+
+    def at_percentiles(self, percentiles: Sequence[float]) -> list[int]:
+        """The value at each of `percentiles`: the least that so many percent are no greater than.
+
+        They rise, and are exact to a hundredth of a percent.
+        """
+        # In whole numbers: of floats, 16.1% of 1000 are a hair more than 161, and the rank 162.
+        return self.at_ranks([-(-round(100 * each) * self.count // 10_000) for each in percentiles])
+
+    def at_ranks(self, ranks: Sequence[int]) -> list[int]:
+        """The values at `ranks` among all in order, from 1, the least, to `count`; 0 is as 1.
+
+        Ranks rise; values are good to three digits, and none lies beyond the least and greatest.
+        """
+        buckets, least, greatest = self._buckets, self.min_us or 0, self.max_us or 0
+        values = []
+        seen = index = 0
+        for rank in ranks:
+            while seen < rank and index < buckets.counts_len:
+                seen += buckets.get_count_at_index(index)
+                index += 1
+            # What takes longer than an hour is known exactly of the greatest alone.
+            if rank <= 1 or rank >= self.count:
+                values.append(least if rank <= 1 else greatest)
+                continue
+            edge = buckets.get_highest_equivalent_value(buckets.get_value_from_index(index - 1))
+            # A bucket's upper edge can lie beyond the greatest value that is in it.
+            values.append(max(least, min(edge, greatest)))
+        return values
 
     @classmethod
     def of(cls, figure: Figure) -> Self:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from echokit.loadgen.figures import Figure, Part
+from echokit.loadgen.figures import Count, Figure, Part
 
 __all__ = [
     "FAMILIES",
@@ -24,9 +24,9 @@ FamilyName = Literal["ipv4", "ipv6"]
 FAMILIES: tuple[FamilyName, ...] = ("ipv4", "ipv6")
 FAMILY_TITLES: dict[FamilyName, str] = {"ipv4": "IPv4", "ipv6": "IPv6"}
 
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
-PerSecond = Annotated[float, Field(ge=0)]
+# As microseconds have it: over 30 years.
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+PerSecond = Annotated[float, Field(ge=0, le=1e15)]
 
 
 class Outcomes(Part):
@@ -67,7 +67,9 @@ class TcpInfo(Part):
     """What the kernel says of the connections, read as each ended (Linux: TCP_INFO, tcp(7))."""
 
     rtt: Figure = Field(description="The smoothed round-trip time of each connection.")
-    rttvar_mean_us: float = Field(ge=0, description="Its mean deviation, averaged over them.")
+    rttvar_mean_us: float = Field(
+        ge=0, le=1e15, description="Its mean deviation, averaged over them."
+    )
     retransmits: Count = Field(description="Segments sent again, over all connections.")
 
 

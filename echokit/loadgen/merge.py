@@ -1,18 +1,21 @@
 """Several runs as one: what several machines measured at a time, without any loss."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from echokit import __version__
 from echokit.errors import ConfigError
 from echokit.loadgen.account import join_figures
+from echokit.loadgen.figures import Figure, Part
 from echokit.loadgen.histogram import Histogram
 from echokit.loadgen.measured import FAMILIES, FamilyName, FamilyResult, Outcomes, TcpInfo
 from echokit.loadgen.objectives import Objective, judge
-from echokit.loadgen.result import Result, SelfAudit, Source, WarmUp
+from echokit.loadgen.result import Result, SelfAudit, Source, WarmUp, problems
 from echokit.loadgen.session import exit_code
 from echokit.loadgen.slices import merge_slices
 
@@ -27,13 +30,27 @@ def check_histograms(result: Result, path: Path) -> Result:
     Raises:
         ConfigError: One cannot; it names `path` and the place.
     """
-    for name, family in result.families.items():
-        for span in ("connect", "service", "response"):
-            try:
-                Histogram.of(getattr(family, span))
-            except ConfigError as error:
-                raise ConfigError(f"{path}: families.{name}.{span}: {error}") from error
+    for place, figure in _figures(result, ""):
+        try:
+            Histogram.of(figure)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {place}: {error}") from error
     return result
+
+
+def _figures(value: object, place: str) -> Iterator[tuple[str, Figure]]:
+    """Every figure in a part of a document, with its place."""
+    inside: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Figure):
+        yield place, value
+    elif isinstance(value, Part):
+        inside = value
+    elif isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
+    for name, part in inside:
+        yield from _figures(part, f"{place}.{name}" if place else str(name))
 
 
 def merge(results: Sequence[Result]) -> Result:
@@ -42,7 +59,18 @@ def merge(results: Sequence[Result]) -> Result:
     Rates, asked for and reached, of runs that ran at the same time are added: together they drove
     the target. Those of runs that did not are averaged over all of their time. Objectives are
     judged anew.
+
+    Raises:
+        ConfigError: Together they are more than a result can hold.
     """
+    try:
+        return _merged(results)
+    except ValidationError as error:
+        together = "the runs cannot be merged: together they are no result"
+        raise ConfigError([f"{together}: {problem}" for problem in problems(error)]) from error
+
+
+def _merged(results: Sequence[Result]) -> Result:
     ordered = sorted(results, key=_started)
     began = _started(ordered[0])
     ended = max(_ended(result) for result in ordered)
@@ -67,7 +95,11 @@ def merge(results: Sequence[Result]) -> Result:
             "target": _same(ordered, lambda result: result.target),
             "settings": _same(ordered, lambda result: result.settings),
             "seed": _same(ordered, lambda result: result.seed),
-            "labels": dict(set.intersection(*(set(r.labels.items()) for r in ordered))),
+            "labels": {
+                name: value
+                for name, value in ordered[0].labels.items()
+                if all(result.labels.get(name) == value for result in ordered)
+            },
             "families": families,
             "skipped": {
                 name: why

@@ -6,10 +6,11 @@ completed, interrupted or failed: what is unknown is null, what was not measured
 """
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from echokit.errors import ConfigError, reason
 from echokit.loadgen.figures import Figure, Part
@@ -27,12 +28,31 @@ __all__ = [
     "Verdict",
     "WarmUp",
     "load_result",
+    "problems",
     "save_result",
 ]
 
 SCHEMA_VERSION = 1
 # A document is some hundred KiB; no more than this is read of a file that claims to be one.
 _LARGEST = 64 << 20
+
+
+def _a_date(text: str) -> str:
+    """`text`, which the pattern lets through, if there is such a date."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError("there is no such date or time") from error
+    return text
+
+
+Positive = Annotated[Count, Field(ge=1)]
+# Within years that a date can still be told of when 30 years have been added.
+Moment = Annotated[
+    str,
+    Field(pattern=r"^[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"),
+    AfterValidator(_a_date),
+]
 
 
 class Target(Part):
@@ -46,17 +66,17 @@ class Target(Part):
 class RunSettings(Part):
     """What was asked for. With several workers it is what all do together, for each family."""
 
-    connections: Annotated[int, Field(ge=1)]
+    connections: Positive
     duration_s: Seconds | None
-    count: Annotated[int, Field(ge=1)] | None
-    size_min: Annotated[int, Field(ge=1)]
-    size_max: Annotated[int, Field(ge=1)]
+    count: Positive | None
+    size_min: Positive
+    size_max: Positive
     rate_per_s: PerSecond | None
-    in_flight: Annotated[int, Field(ge=1)]
+    in_flight: Positive
     framing: dict[str, Any]
     churn: bool
     warmup_s: Seconds
-    workers: Annotated[int, Field(ge=1)]
+    workers: Positive
     timeout_s: Seconds
     connect_timeout_s: Seconds
     turn_s: Seconds = Field(description="How long the families' turns are.")
@@ -68,7 +88,7 @@ class Environment(Part):
     python: str
     platform: str
     kernel: str
-    cpu_count: int | None
+    cpu_count: Count | None
     load_average: tuple[float, float, float] | None = Field(description="As the run began.")
 
 
@@ -118,7 +138,7 @@ class Verdict(Part):
 class Source(Part):
     """One of the runs that a merged document is made of."""
 
-    started_at: str
+    started_at: Moment
     requests: Count
     environment: Environment
 
@@ -132,9 +152,7 @@ class Result(Part):
     status: Literal["complete", "interrupted", "failed"]
     error: str | None = Field(description="Why it failed or was interrupted.")
     exit_code: Annotated[int, Field(ge=0, le=255)] = Field(description="The command's.")
-    started_at: str = Field(
-        pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$", description="In UTC."
-    )
+    started_at: Moment = Field(description="In UTC.")
     duration_s: Seconds = Field(description="From start to end, everything in it.")
     target: Target | None
     settings: RunSettings | None
@@ -195,12 +213,15 @@ def load_result(path: Path) -> Result:
         # As JSON, where a tuple is a list.
         return Result.model_validate_json(text)
     except ValidationError as error:
-        raise ConfigError(
-            [
-                f"{path}: {'.'.join(map(str, problem['loc'])) or 'document'}: {problem['msg']}"
-                for problem in error.errors(include_input=False, include_url=False)
-            ]
-        ) from error
+        raise ConfigError([f"{path}: {problem}" for problem in problems(error)]) from error
+
+
+def problems(error: ValidationError) -> list[str]:
+    """What is wrong with a document: a line each, with its place."""
+    return [
+        f"{'.'.join(map(str, problem['loc'])) or 'document'}: {problem['msg']}"
+        for problem in error.errors(include_input=False, include_url=False)
+    ]
 
 
 def _no_json(data: bytes, error: Exception) -> str:

@@ -91,6 +91,20 @@ def test_files_that_are_no_results_are_told(command: tuple[str, ...], tmp_path: 
     assert not Path("out.json").exists()
 
 
+def test_what_a_file_says_of_itself_is_told_as_text(tmp_path: Path) -> None:
+    good = Path(__file__).parents[1] / "loadgen" / "example.json"
+    document = json.loads(good.read_bytes())
+    document["self_audit"] |= {"trustworthy": False, "verdict": "\x1b[2J\nfine"}
+    document["settings"]["framing"] = {"type": "\x1b[5m"}
+    hostile = tmp_path / "hostile.json"
+    hostile.write_text(json.dumps(document))
+    done = run("compare", str(good), str(hostile))
+    told = done.err.decode()
+    assert "echokit: B tells of more than its target: \\x1b[2J\\nfine\n" in told
+    assert "\\x1b[5m" in told
+    assert all(line.isprintable() for line in [*told.splitlines(), *done.lines])
+
+
 def test_a_tolerance_that_is_none_is_told() -> None:
     good = str(Path(__file__).parents[1] / "loadgen" / "example.json")
     done = run("compare", good, good, "--tolerance", "much", "--json")

@@ -30,10 +30,9 @@ def test_the_curve_is_that_of_the_sorted_values(count: int) -> None:
     *before, last = curve
     assert last == (float(count), values[-1])
     for place, latency in before:
-        # All but one in `place` are no greater, to three digits; a rank may round either way.
-        rank = count * (1 - 1 / place)
-        around = [values[max(0, min(count - 1, round(rank) + step))] for step in (-1, 0, 1)]
-        assert min(around) * 0.998 - 1 <= latency <= max(around) * 1.002 + 1
+        # All but one in `place` are no greater, to three digits.
+        exact = values[max(1, count - math.floor(count / place)) - 1]
+        assert exact <= latency <= exact * 1.001 + 1
     assert curve == sorted(curve)
     assert [latency for _, latency in curve] == sorted(latency for _, latency in curve)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -41,9 +42,36 @@ def test_a_figure_is_exact_where_it_says_so_and_good_to_three_digits_elsewhere(
     assert figure.mean_us == sum(times) / len(times)
     for name, percentile in PERCENTILES.items():
         value = getattr(figure, name)
-        # The nearest rank, as the histogram rounds it.
-        rank = max(1, math.floor(percentile * len(times) / 100 + 0.5))
-        exact = ordered[rank - 1]
+        # So many percent are no greater, which a rank rounded to the nearest would not hold.
+        exact = ordered[math.ceil(Fraction(str(percentile)) * len(times) / 100) - 1]
+        assert exact <= value <= min(exact * 1.001 + 1, ordered[-1])
+
+
+@pytest.mark.parametrize(
+    ("count", "name"), [(6, "p90_us"), (60, "p99_us"), (700, "p99_9_us"), (9000, "p99_99_us")]
+)
+def test_one_slow_value_too_many_is_not_rounded_away(count: int, name: str) -> None:
+    histogram = Histogram()
+    histogram.add({100: count - 1, 1_000_000: 1})
+    assert getattr(histogram.figure(), name) == 1_000_000
+
+
+def test_a_rank_that_is_a_whole_number_is_not_rounded_up() -> None:
+    histogram = Histogram()
+    histogram.add({100: 161, 1_000_000: 839})
+    # Of floats, 16.1 * 1000 / 100 is a hair more than 161.
+    assert histogram.at_percentiles([16.1, 16.11]) == [100, 1_000_000]
+
+
+@settings(deadline=None)
+@given(TIMES.filter(bool), st.lists(st.integers(0, 10_000)).map(sorted))
+def test_any_percentile_is_that_of_the_sorted_values(
+    times: list[int], hundredths: list[int]
+) -> None:
+    ordered = sorted(times)
+    found = _of(times).at_percentiles([each / 100 for each in hundredths])
+    for each, value in zip(hundredths, found, strict=True):
+        exact = ordered[max(0, math.ceil(Fraction(each, 10_000) * len(times)) - 1)]
         assert exact <= value <= min(exact * 1.001 + 1, ordered[-1])
 
 

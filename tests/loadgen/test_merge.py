@@ -1,19 +1,24 @@
 """Merging runs: the sum of the parts, and nothing lost."""
 
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echokit import ConfigError
+from echokit.cli.load_table import table
 from echokit.loadgen.account import MOST_SLICES, Account
+from echokit.loadgen.compare import compare
 from echokit.loadgen.histogram import Histogram
 from echokit.loadgen.merge import check_histograms, merge
 from echokit.loadgen.objectives import parse_objectives
 from echokit.loadgen.records import Tally
+from echokit.loadgen.report import html_page
 from echokit.loadgen.result import Result, load_result, save_result
 from echokit.loadgen.surroundings import unstarted
 
@@ -41,6 +46,23 @@ def _run(turns: list[list[int]], at: float = 0.0, **given: object) -> Result:
     }
     return unstarted("", 0).model_copy(update=update | given)
 
+
+_RATES = st.floats(0, 1e15)
+_SECONDS = st.floats(0, 1e9)
+# What is in a document, and anything that it may be.
+_NUMBERS: dict[str, st.SearchStrategy[Any]] = {
+    "started_at": st.datetimes(datetime(1000, 1, 1), datetime(2999, 12, 31)).map(  # noqa: DTZ001
+        lambda moment: moment.isoformat(timespec="microseconds") + "Z"
+    ),
+    "duration_s": _SECONDS,
+    "measured_s": _SECONDS,
+    "start_s": _SECONDS,
+    "requests_per_s": _RATES,
+    "actual_rate_per_s": _RATES,
+    "requested_rate_per_s": _RATES | st.none(),
+    "bytes_sent": st.integers(0, 2**64 - 1),
+    "unsent": st.integers(0, 2**64 - 1),
+}
 
 TURNS = st.lists(st.lists(st.integers(1, 10**7), min_size=1, max_size=5), min_size=1, max_size=70)
 
@@ -138,6 +160,12 @@ def test_what_the_runs_do_not_agree_on_is_left_open() -> None:
     assert merged.target is None
 
 
+def test_merged_labels_keep_the_order_of_the_first_run() -> None:
+    labels = {name: name.upper() for name in "hgfedcba"}
+    runs = [_run([[1]], labels=labels), _run([[1]], at=1.0, labels=dict(sorted(labels.items())))]
+    assert list(merge(runs).labels) == list(labels)
+
+
 def test_objectives_are_judged_anew() -> None:
     (objective,) = parse_objectives("p50<100us")
     runs = []
@@ -167,9 +195,57 @@ def test_a_merged_document_can_be_saved_and_merged_again(tmp_path: Path) -> None
         assert family.requests == 3 * EXAMPLE.families[name].requests
 
 
-def test_a_broken_histogram_is_named_by_file_and_place() -> None:
-    family = EXAMPLE.families["ipv6"]
-    broken = family.service.model_copy(update={"histogram": "broken"})
-    families = {"ipv6": family.model_copy(update={"service": broken})}
-    with pytest.raises(ConfigError, match=r"^run\.json: families\.ipv6\.service: a histogram"):
-        check_histograms(EXAMPLE.model_copy(update={"families": families}), Path("run.json"))
+@pytest.mark.parametrize(
+    "place",
+    [
+        "families.ipv6.service",
+        "families.ipv4.connect",
+        "families.ipv4.slices.1.response",
+        "families.ipv6.tcp_info.rtt",
+        "self_audit.lateness",
+        "self_audit.calibration.service",
+    ],
+)
+def test_a_broken_histogram_is_named_by_file_and_place(place: str) -> None:
+    document = EXAMPLE.model_dump()
+    at: Any = document
+    for part in place.split("."):
+        at = at[int(part) if part.isdecimal() else part]
+    at["histogram"] = "broken"
+    with pytest.raises(ConfigError, match=rf"^run\.json: {re.escape(place)}: a histogram"):
+        check_histograms(Result.model_validate(document), Path("run.json"))
+
+
+def test_what_no_result_can_hold_is_told() -> None:
+    family = EXAMPLE.families["ipv4"].model_copy(update={"bytes_sent": 2**64 - 1})
+    full = EXAMPLE.model_copy(update={"families": {"ipv4": family}})
+    early, late = (
+        EXAMPLE.model_copy(update={"started_at": f"{year}-01-01T00:00:00.000000Z"})
+        for year in (1000, 2999)
+    )
+    for runs, place in (([full, full], "bytes_sent"), ([early, late], "duration_s")):
+        with pytest.raises(ConfigError, match=f"^the runs cannot be merged: .* {place}: "):
+            merge(runs)
+
+
+@pytest.mark.slow
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_whatever_numbers_fit_the_schema_runs_are_merged_or_it_is_told(data: st.DataObject) -> None:
+    documents = [EXAMPLE.model_dump(), EXAMPLE.model_dump()]
+    for document in documents:
+        for at in (
+            document,
+            document["families"]["ipv4"],
+            document["families"]["ipv4"]["slices"][0],
+        ):
+            for name in data.draw(st.lists(st.sampled_from([k for k in at if k in _NUMBERS]))):
+                at[name] = data.draw(_NUMBERS[name], label=name)
+    runs = [Result.model_validate(document) for document in documents]
+    try:
+        merged = merge(runs)
+    except ConfigError:
+        return
+    assert table(merged)
+    assert html_page(merged)
+    assert compare(*runs, 0.05)

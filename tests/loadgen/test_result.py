@@ -128,6 +128,16 @@ def _changed(place: str, value: object) -> dict[str, Any]:
         ("families.ipv6.slices.0.response.count", 0, "a figure has all of its numbers"),
         ("families.ipv5", {}, "'ipv4' or 'ipv6'"),
         ("started_at", "yesterday", "match pattern"),
+        ("started_at", "2024-02-31T00:00:00.000000Z", "no such date or time"),
+        ("started_at", "2024-02-01T24:00:01.000000Z", "no such date or time"),
+        ("started_at", "9999-12-31T23:59:59.000000Z", "match pattern"),
+        ("duration_s", 1e300, "less than or equal to 1000000000"),
+        ("families.ipv4.slices.0.requests_per_s", 1e308, "less than or equal to 1000000000000000"),
+        ("seed", 1 << 64, "less than or equal to 18446744073709551615"),
+        ("settings.size_max", 10**400, "less than or equal to"),
+        ("families.ipv4.bytes_sent", 10**400, "less than or equal to"),
+        ("families.ipv4.service.sum_us", 10**400, "less than or equal to"),
+        ("families.ipv4.service.max_us", 10**400, "less than or equal to 1000000000000000"),
         ("surprise", 1, "Extra inputs"),
     ],
 )
@@ -139,6 +149,12 @@ def test_what_contradicts_the_document_is_named_by_its_place(
     told = _problem(path)
     assert told.startswith(place.rpartition(".")[0] if "requests" not in place else "families")
     assert problem in told
+
+
+def test_the_largest_seed_of_a_config_can_be_told(tmp_path: Path) -> None:
+    path = tmp_path / "seed.json"
+    path.write_text(json.dumps(_changed("seed", (1 << 64) - 1)))
+    assert load_result(path).seed == (1 << 64) - 1
 
 
 def test_every_outcome_has_a_place() -> None:

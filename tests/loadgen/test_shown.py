@@ -24,6 +24,23 @@ def test_a_terminal_and_a_page_show_the_same_figures_in_the_same_order() -> None
     assert [line for line in lines[at:] if line][: len(titles)] == titles
 
 
+def test_no_line_of_a_terminals_table_says_more_than_text() -> None:
+    document = example()
+    drives = "\x1b]0;owned\x07\x1b[2J\nverdict: fine\u202e"
+    document["families"] = {"ipv4": document["families"]["ipv4"] | {"addresses": [drives]}}
+    document["settings"]["framing"] = {"type": drives}
+    document["self_audit"]["verdict"] = drives
+    document["labels"] = {drives: drives}
+    document["skipped"] = {"ipv6": drives}
+    document["objectives"] = [
+        {"term": drives, "family": "ipv4", "figure": "p99", "operator": "<", "limit": 1.0,
+         "unit": "us", "measured": 2.0, "met": False}
+    ]  # fmt: skip
+    lines = table(result_of(document))
+    assert [line for line in lines if not line.isprintable()] == []
+    assert sum(line.count("\\x1b]0;owned") for line in lines) == 7
+
+
 def test_every_kind_of_failure_is_shown_where_it_happened_and_only_there() -> None:
     document = example()
     family = document["families"]["ipv6"]
