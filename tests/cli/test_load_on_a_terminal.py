@@ -10,6 +10,7 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -35,11 +36,15 @@ class _Once:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    ("number", "code", "objective"),
+    [(signal.SIGINT, 130, "p50<1h"), (signal.SIGTERM, 143, "p50<1us")],
+    ids=["SIGINT", "SIGTERM"],
+)
 def test_an_interrupt_ends_it_with_everything_so_far(
-    workers: str, number: signal.Signals, tmp_path: Path
+    workers: str, number: signal.Signals, code: int, objective: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / "run.json"
+    path, junit = tmp_path / "run.json", tmp_path / "run.xml"
     began = _Once()
 
     def answer(sock: Any, data: bytes) -> bytes:
@@ -48,38 +53,54 @@ def test_an_interrupt_ends_it_with_everything_so_far(
 
     with FakeServer(HOST, answer) as server:
         flags = ("-d", "60s", "-c", "2", "--workers", workers, "--no-calibrate", "--warmup", "0")
-        with Running("load", written(HOST, server.port), *flags, "--json", str(path)) as running:
+        files = ("--json", str(path), "--junit", str(junit), "--objective", objective)
+        with Running("load", written(HOST, server.port), *flags, *files) as running:
             began.wait()
             done = running.end(number)
     document = document_in(path.read_bytes())
     assert document["status"] == "interrupted"
-    assert done.code == document["exit_code"]
+    # It goes over objectives, met or missed.
+    assert done.code == document["exit_code"] == code
+    assert _cut_short(junit) == "interrupted"
     assert done.lines[-1] == "interrupted: these are the figures until then"
     (family,) = document["families"].values()
     assert sum(family["outcomes"].values()) == family["requests"] > 0
 
 
+def _cut_short(junit: Path) -> str:
+    """Why the run of that JUnit file is an error, and the only one."""
+    suite = ET.fromstring(junit.read_text())  # noqa: S314 - it is our own
+    assert suite.attrib["errors"] == "1"
+    (run,) = (case for case in suite if case.find("error") is not None)
+    assert run.attrib == {"classname": "echokit.load.run", "name": "run"}
+    return run[0].attrib["message"]
+
+
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="connects are seen in /proc/net")
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
 def test_an_interrupt_before_anything_is_measured_ends_it_at_once_and_still_writes(
-    tmp_path: Path, host: str
+    number: signal.Signals, code: int, tmp_path: Path, host: str
 ) -> None:
-    path = tmp_path / "run.json"
+    path, junit = tmp_path / "run.json", tmp_path / "run.xml"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         # Its queue has one place, which is taken: the next connect hangs.
         listener.bind((host, 0))
         listener.listen(0)
         port = listener.getsockname()[1]
-        flags = ("--connect-timeout", "1h", "--json", str(path))
+        flags = ("--connect-timeout", "1h", "--json", str(path), "--junit", str(junit))
         with (
             socket.create_connection((host, port)),
             Running("load", written(host, port), *flags) as running,
         ):
             _wait_for_connect(port)
-            done = running.end(signal.SIGINT)
-    assert (done.code, done.complaint, done.out) == (130, "interrupted", b"")
+            done = running.end(number)
+    assert (done.code, done.complaint, done.out) == (code, "interrupted", b"")
     document = document_in(path.read_bytes())
-    assert (document["status"], document["exit_code"]) == ("interrupted", 130)
+    assert (document["status"], document["exit_code"]) == ("interrupted", code)
+    assert _cut_short(junit) == "interrupted"
 
 
 def test_an_interrupt_while_the_result_is_written_cuts_nothing_short(
