@@ -131,12 +131,12 @@ def load(
         ),
     ] = True,
     objective: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             envvar="ECHOKIT_OBJECTIVE",
             metavar="TERMS",
             help="What the figures should be, like 'p99<5ms,errors<0.1%,rate>1000'; p50 to p99.99,"
-            " min, mean, max, also as connect.p99 and service.p99.",
+            " min, mean, max, also as connect.p99 and service.p99; may come again.",
         ),
     ] = None,
     json_file: Annotated[
