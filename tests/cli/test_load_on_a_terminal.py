@@ -144,14 +144,12 @@ def _read_all(fd: int) -> bytes:
         data += more
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("quiet", [False, True])
-def test_progress_is_shown_on_a_terminal_only(quiet: bool, echo_server: EchoServer) -> None:
+def _on_a_terminal(columns: int, *args: str) -> tuple[str, bytes]:
+    """What a load shows on a terminal so wide, and what it tells on stdout."""
     ours, theirs = pty.openpty()
-    flags = ("-d", "500ms", "--no-calibrate", *(("--output", "quiet") if quiet else ()))
-    variables = {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
+    variables = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "30"}
     with subprocess.Popen(
-        [*COMMAND, "load", written(HOST, echo_server.port), *flags],
+        [*COMMAND, "load", *args],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=theirs,
@@ -162,12 +160,29 @@ def test_progress_is_shown_on_a_terminal_only(quiet: bool, echo_server: EchoServ
         out, _ = process.communicate(timeout=DEADLINE)
     os.close(ours)
     assert process.returncode == 0
+    return shown.decode(), out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_is_shown_on_a_terminal_only(quiet: bool, echo_server: EchoServer) -> None:
+    flags = ("-d", "500ms", "--no-calibrate", *(("--output", "quiet") if quiet else ()))
+    shown, out = _on_a_terminal(100, written(HOST, echo_server.port), *flags)
     assert b"\x1b" not in out
     if quiet:
-        assert (shown, out) == (b"", b"")
+        assert (shown, out) == ("", b"")
         return
-    lines = re.findall(r"IPv[46]  [\d,]+/s  p50 [\d.]+\w+  p99 [\d.]+\w+  0 errors", shown.decode())
+    lines = re.findall(r"IPv[46]  [\d,]+/s  0 errors  p50 [\d.]+\w+  p99 [\d.]+\w+", shown)
     assert len(lines) >= 3
     # The bar has a line of its own.
-    assert re.search(rb"\d+%[^\r\nI]*\r?\n", shown)
+    assert re.search(r"\d+%[^\r\nI]*\r?\n", shown)
     assert b"requests/s" in out
+
+
+@pytest.mark.slow
+def test_a_narrow_terminal_still_shows_the_errors(echo_server: EchoServer) -> None:
+    flags = ("-d", "500ms", "--no-calibrate")
+    shown, _ = _on_a_terminal(40, written(HOST, echo_server.port), *flags)
+    lines = re.findall(r"IPv[46]  [\d,]+/s[^\r\n]*", shown)
+    assert len(lines) >= 3
+    assert all("  0 errors" in line for line in lines)
