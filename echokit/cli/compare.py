@@ -10,6 +10,8 @@ import typer
 from echokit.cli.ending import Ended, exit_code, lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from echokit.loadgen.compare import Change
     from echokit.loadgen.result import Result
 
@@ -110,20 +112,48 @@ def merge(
     """Merge results of 'echokit load' that several machines have measured into one, without loss.
 
     Rates, asked for and reached, of runs that ran at the same time are added; those of runs that
-    did not are averaged over all of their time.
+    did not are averaged over all of their time. In what the runs differ from the first is told on
+    stderr.
     """
     from echokit.cli.load_outputs import Outputs
     from echokit.loadgen.merge import check_histograms
     from echokit.loadgen.merge import merge as merge_results
     from echokit.loadgen.result import load_result
+    from echokit.observe.escape import printable
 
     found = [check_histograms(load_result(path), path) for path in runs]
     _check_files(out, runs, found)
     merged = merge_results(found)
     with Outputs(out, None, "table", option="OUT") as outputs:
         outputs.write(merged)
+    for line in _mixed(runs, found):
+        print(f"echokit: {printable(line)}", file=sys.stderr)
     if out != _STDOUT:
         print(f"echokit: {len(runs)} runs merged into {out}", file=sys.stderr)
+
+
+def _mixed(runs: list[Path], found: "list[Result]") -> "Iterator[str]":
+    """In what the runs differ from the first, so that they may not belong together."""
+    from echokit.loadgen.compare import differences
+
+    for path, result in zip(runs[1:], found[1:], strict=True):
+        notes = differences(found[0], result)
+        measured = [_measured(each) for each in (found[0], result)]
+        if measured[0] != measured[1]:
+            notes.append(f"A measured {measured[0]}, and B {measured[1]}")
+        for note in notes:
+            yield f"{runs[0]} (A) and {path} (B): {note}"
+
+
+def _measured(result: "Result") -> str:
+    """The target, as people write it."""
+    from echokit.net.address import Endpoint
+
+    target = result.target
+    if target is None:
+        return "nothing that is known"
+    # Its own server has another port every time.
+    return "its own server" if target.own_server else str(Endpoint(target.host, target.port))
 
 
 def _check_files(out: str, runs: list[Path], found: "list[Result]") -> None:

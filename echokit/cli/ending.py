@@ -15,13 +15,14 @@ from echokit.errors import (
     reason,
 )
 
-__all__ = ["Ended", "exit_code", "lines"]
+__all__ = ["Ended", "Terminated", "exit_code", "lines"]
 
 FAILED = 1
 USAGE = 2
 UNREACHABLE = 3
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+TERMINATED = 143
 
 # What writing to a file or device can fail with.
 _FULL = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
@@ -35,6 +36,10 @@ class Ended(Exception):
         super().__init__(code)
 
 
+class Terminated(KeyboardInterrupt):
+    """As KeyboardInterrupt, by SIGTERM."""
+
+
 def exit_code(error: BaseException) -> int:
     """The exit code that `error` stands for."""
     if isinstance(error, ConfigError | typer.TyperException):
@@ -43,6 +48,8 @@ def exit_code(error: BaseException) -> int:
         return UNREACHABLE
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
+    if isinstance(error, Terminated):
+        return TERMINATED
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     return FAILED

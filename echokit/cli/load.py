@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echokit.cli.ending import INTERRUPTED, Ended, exit_code, lines
+from echokit.cli.ending import Ended, exit_code, lines
 from echokit.cli.options import (
     ChunkSize,
     ConnectTimeout,
@@ -131,12 +131,12 @@ def load(
         ),
     ] = True,
     objective: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             envvar="ECHOKIT_OBJECTIVE",
             metavar="TERMS",
             help="What the figures should be, like 'p99<5ms,errors<0.1%,rate>1000'; p50 to p99.99,"
-            " min, mean, max, also as connect.p99 and service.p99.",
+            " min, mean, max, also as connect.p99 and service.p99; may come again.",
         ),
     ] = None,
     json_file: Annotated[
@@ -167,7 +167,8 @@ def load(
     """Load an echo server, and measure how fast it comes back, over IPv4 and IPv6.
 
     Every byte that comes back is checked. Exit code 0 if all came back; 1 if something did not;
-    3 if there was nobody to connect to; 4 if an objective was missed, which may be that of errors.
+    3 if there was nobody to connect to; 4 if an objective was missed, which may be that of errors;
+    130 if it was interrupted, whatever the figures are, and 143 by SIGTERM.
     """
     from echokit.cli.load_outputs import Outputs
 
@@ -206,9 +207,9 @@ def _run(ctx: typer.Context, outputs: "Outputs") -> "Result":
             outputs.write(session.result(told, exit_code(error)))
             raise
         interrupts.writing()
-        result = session.result()
+        result = session.result(code=interrupts.code)
         outputs.write(result)
-    if result.exit_code == INTERRUPTED:
+    if interrupts.code and not any(family.requests for family in result.families.values()):
         _tell("interrupted before anything was measured")
     return result
 

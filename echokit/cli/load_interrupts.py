@@ -6,6 +6,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
+from echokit.cli.ending import Terminated, exit_code
+
 if TYPE_CHECKING:
     from echokit.loadgen.session import Session
 
@@ -23,10 +25,15 @@ class Interrupts:
     Before anything is measured, the first ends it at once. While it is measured, the first ends it
     early, with what it has, and the second at once. While that is written, the first is let pass,
     so that nothing is cut short, and the second ends it.
+
+    Attributes:
+        code: The exit code that stands for having ended the measuring early; None where nothing
+            has.
     """
 
     def __init__(self, session: "Session") -> None:
         self._session = session
+        self.code: int | None = None
         self._writing = False
         self._pressed = 0
         self._last = -_SAME
@@ -35,16 +42,18 @@ class Interrupts:
         """From now on what there is is written."""
         self._writing, self._pressed = True, 0
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         now, last = time.monotonic(), self._last
         self._last = now
         if now - last < _SAME:
             return
         self._pressed += 1
+        ended = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
         if self._pressed > 1 or not (self._writing or self._session.measuring):
             self._session.interrupted = True
-            raise KeyboardInterrupt
+            raise ended
         if not self._writing:
+            self.code = exit_code(ended)
             self._session.interrupt()
 
     def __enter__(self) -> Self:

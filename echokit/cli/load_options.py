@@ -10,7 +10,7 @@ import typer
 
 from echokit.cli.options import effective_with_origins
 from echokit.errors import ConfigError
-from echokit.loadgen.objectives import parse_objectives
+from echokit.loadgen.objectives import Objective, parse_objectives
 from echokit.loadgen.session import Wish
 from echokit.loadgen.settings import LoadSettings
 from echokit.net.address import EVERY_ADDRESS, Endpoint
@@ -47,7 +47,7 @@ def read_wish(ctx: typer.Context) -> Wish:
     duration = found.read("duration", _times(1e-3, _LONGEST))
     count = found.read("count", _numbers(1, _MOST_COUNT))
     workers = found.read("workers", _numbers(0, _MOST_WORKERS))
-    objectives = found.read("objective", parse_objectives)
+    objectives = found.objectives()
     connections = found.read("connections", _numbers(1, _MOST_CONNECTIONS)) or 1
     settings = LoadSettings(
         seed=secrets.randbelow(1 << 32) if config.seed is None else config.seed,
@@ -72,7 +72,7 @@ def read_wish(ctx: typer.Context) -> Wish:
     found.problems.extend(_conflicts(settings))
     if found.problems:
         raise ConfigError(found.problems)
-    return Wish(target=target, settings=settings, objectives=objectives or (), labels=labels)
+    return Wish(target=target, settings=settings, objectives=objectives, labels=labels)
 
 
 class _Options:
@@ -95,6 +95,20 @@ class _Options:
             where = "the target" if name == "target" else _origin(self._ctx, name)
             self.problems.append(f"{where}: {error}; found {text!r}")
         return None
+
+    def objectives(self) -> list[Objective]:
+        """The objectives of every time that the option was given."""
+        texts: list[str] = self._ctx.params["objective"] or []
+        if texts and _origin(self._ctx, "objective") == "ECHOKIT_OBJECTIVE":
+            # It has been split at its spaces, which may stand within a term.
+            texts = [" ".join(texts)]
+        found = []
+        for text in texts:
+            try:
+                found += parse_objectives(text)
+            except ConfigError as error:
+                self.problems.extend(error.problems)
+        return found
 
     def labels(self) -> dict[str, str]:
         """The labels by name."""

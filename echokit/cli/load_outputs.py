@@ -151,7 +151,8 @@ class Outputs:
                 file.write(written)
                 file.flush()
             except OSError as error:
-                raise OSError(error.errno, error.strerror, name) from error
+                what = f"{option}: cannot write to {name}"
+                raise OSError(error.errno, error.strerror, what) from error
 
     def close(self) -> None:
         """Close the files."""

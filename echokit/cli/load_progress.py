@@ -59,8 +59,8 @@ def _so_far(account: "Account") -> str:
     total, response = account.total, account.response.figure()
     if not total.seconds:
         return "waiting for its turn"
+    # A narrow terminal cuts the end off: what matters more stands before it.
     return (
-        f"{account.requests_per_s:,.0f}/s  p50 {duration(response.p50_us)}"
-        f"  p99 {duration(response.p99_us)}"
-        f"  {total.failed:,} errors"
+        f"{account.requests_per_s:,.0f}/s  {total.failed:,} errors"
+        f"  p50 {duration(response.p50_us)}  p99 {duration(response.p99_us)}"
     )

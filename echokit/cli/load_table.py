@@ -91,7 +91,7 @@ def _rows(result: Result) -> Iterator[list[str]]:
     families = {name: result.families[name] for name in FAMILIES if name in result.families}
     titles = column_titles(families)
     yield ["", *titles]
-    for group in shown_figures(families):
+    for group in shown_figures(families, result.settings):
         if group.title:
             yield [""] * (len(titles) + 1)
             yield [group.title, *[""] * len(titles)]

@@ -1,6 +1,7 @@
 """The verdicts of a run as JUnit XML, which CI systems show as tests."""
 
 import re
+from typing import Literal
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from echokit.loadgen.measured import FAMILIES, FamilyResult
@@ -15,7 +16,9 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def junit_xml(result: Result) -> str:
     """The run as a test, the exchanges of each family, and each objective for each family."""
     suite = Element("testsuite", name="echokit load", timestamp=result.started_at[:19])
-    _case(suite, "run", "run", result.error)
+    # A run that was cut short is no test that was passed, whatever it found until then.
+    cut = "interrupted" if result.status == "interrupted" else None
+    _case(suite, "run", "run", result.error or cut, kind="error")
     objectives_of_errors = any(verdict.figure == "errors" for verdict in result.objectives)
     for name in FAMILIES:
         family = result.families.get(name)
@@ -25,15 +28,22 @@ def junit_xml(result: Result) -> str:
         _case(suite, verdict.family, verdict.term, _missed(verdict))
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(len(suite.findall("testcase/failure"))))
-    suite.set("errors", "0")
+    suite.set("errors", str(len(suite.findall("testcase/error"))))
     suite.set("time", f"{result.duration_s:.3f}")
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(suite, encoding="unicode") + "\n"
 
 
-def _case(suite: Element, group: str, name: str, failure: str | None) -> None:
+def _case(
+    suite: Element,
+    group: str,
+    name: str,
+    why: str | None,
+    kind: Literal["failure", "error"] = "failure",
+) -> None:
+    """A test, which was passed unless there is a reason `why` not."""
     case = SubElement(suite, "testcase", classname=f"echokit.load.{group}", name=name)
-    if failure is not None:
-        SubElement(case, "failure", message=_NO_XML.sub("?", failure))
+    if why is not None:
+        SubElement(case, kind, message=_NO_XML.sub("?", why))
 
 
 def _failed(family: FamilyResult) -> str | None:

@@ -108,7 +108,7 @@ class FamilyResult(Part):
     service: Figure = Field(description="From the send until all had come back.")
     response: Figure = Field(
         description="From when the send was due until all had come back; in a closed loop it is"
-        " due when it is sent."
+        " due when it is sent, or when the connection for it is begun."
     )
     slices: list[Slice] = Field(description="The measured time in order, in bounded number.")
     tcp_info: TcpInfo | None

@@ -14,6 +14,7 @@ from typing import Any
 from echokit.errors import ConfigError
 from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyResult
 from echokit.loadgen.result import Result
+from echokit.loadgen.shown import response_since
 from echokit.observe.escape import printable
 
 try:
@@ -58,6 +59,7 @@ def html_page(result: Result) -> str:
         data={FAMILY_TITLES[name]: _charted(family) for name, family in families.items()},
         document=result.model_dump(mode="json"),
         answered=any(family.response.count for family in families.values()),
+        since=response_since(families, result.settings),
         family_titles=FAMILY_TITLES,
         tables=report_tables,
         words=report_words,

@@ -46,10 +46,10 @@ class Table:
 Families = dict[FamilyName, FamilyResult]
 
 
-def summary_table(families: Families) -> Table:
+def summary_table(families: Families, settings: RunSettings | None) -> Table:
     """The figures of all families, side by side, with their ratio where there are two."""
     table = Table("Figures by address family", ["", *column_titles(families)])
-    for group in shown_figures(families):
+    for group in shown_figures(families, settings):
         if group.title:
             table.rows.append([group.title])
         for row in group.rows:

@@ -129,7 +129,8 @@ class Session:
 
         Args:
             error: Why it failed, if it did.
-            code: The exit code that stands for that; None lets the figures say.
+            code: The exit code that stands for that, or for what interrupted it; None lets
+                `exit_code` say.
         """
         wish, run = self.wish, self._run
         rate = wish.settings.rate
@@ -175,13 +176,13 @@ class Session:
 def exit_code(result: Result) -> int:
     """The exit code that the figures of `result` stand for.
 
-    130 if it was interrupted before there were any; 1 if every exchange failed or was never sent;
-    4 if an objective was missed; 1 if some failed, or all of one family were never sent, and no
-    objective says how many errors there may be; else 0. That some were never sent, as the target
-    could not keep the rate, is a finding of the self-audit and no failure.
+    130 if it was interrupted, as nobody knows what would have come; 1 if every exchange failed or
+    was never sent; 4 if an objective was missed; 1 if some failed, or all of one family were never
+    sent, and no objective says how many errors there may be; else 0. That some were never sent, as
+    the target could not keep the rate, is a finding of the self-audit and no failure.
     """
     families = result.families.values()
-    if result.status == "interrupted" and not any(family.due for family in families):
+    if result.status == "interrupted":
         return 130
     if not any(family.outcomes.ok for family in families):
         return 1

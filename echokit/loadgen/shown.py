@@ -6,8 +6,9 @@ from typing import Literal
 
 from echokit.loadgen.figures import STATISTICS
 from echokit.loadgen.measured import FAMILY_TITLES, OUTCOMES, FamilyName, FamilyResult
+from echokit.loadgen.result import RunSettings
 
-__all__ = ["Group", "Row", "column_titles", "number", "ratio", "shown_figures"]
+__all__ = ["Group", "Row", "column_titles", "number", "ratio", "response_since", "shown_figures"]
 
 Value = float | None
 Read = Callable[[FamilyResult], Value]
@@ -63,13 +64,35 @@ def ratio(values: tuple[Value, ...]) -> str:
     return f"{second / first:.2f}" if first and second is not None else ""
 
 
-def shown_figures(families: Families) -> list[Group]:
-    """Everything that is worth a row of these families; what did not happen is left out."""
+def response_since(families: Families, settings: RunSettings | None) -> str:
+    """From when response times count.
+
+    Args:
+        families: What was measured.
+        settings: What was asked for, where that was one thing.
+    """
+    if all(family.response == family.service for family in families.values()):
+        return "from the send"
+    if settings is not None and settings.rate_per_s is None:
+        # Nothing is due in a closed loop; only a connection of its own comes before the send.
+        return "from when its connection was begun"
+    return "from when a send was due"
+
+
+def shown_figures(families: Families, settings: RunSettings | None) -> list[Group]:
+    """Everything that is worth a row of these families; what did not happen is left out.
+
+    Args:
+        families: What was measured.
+        settings: What was asked for, where that was one thing.
+    """
     found = list(families.values())
     groups = [Group("", [_row(title, read, found) for title, read in _counts(found)])]
     late = any(family.response != family.service for family in found)
     spans = {
-        "response": "response time, from when a send was due" if late else "response time",
+        "response": f"response time, {response_since(families, settings)}"
+        if late
+        else "response time",
         **({"service": "service time, from the send"} if late else {}),
         "connect": "connect time",
     }

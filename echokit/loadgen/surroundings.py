@@ -9,8 +9,8 @@ from echokit.loadgen.result import Environment, Result
 
 __all__ = ["environment", "timestamp", "unstarted"]
 
-# The exit code of a Ctrl-C.
-_INTERRUPTED = 130
+# The exit codes of SIGINT and SIGTERM.
+_INTERRUPTED = (130, 143)
 
 
 def timestamp() -> str:
@@ -37,7 +37,7 @@ def unstarted(error: str, code: int) -> Result:
     """The document of a load that could not even be asked for."""
     return Result(
         echokit_version=__version__,
-        status="interrupted" if code == _INTERRUPTED else "failed",
+        status="interrupted" if code in _INTERRUPTED else "failed",
         error=error,
         exit_code=code,
         started_at=timestamp(),

@@ -7,6 +7,7 @@ import pytest
 
 from tests.cli.loads import HOST, QUICK, document_in, written
 from tests.cli.processes import run
+from tests.loadgen.pages import example
 from tests.loadgen.servers import (
     FakeServer,
     echoes,
@@ -36,6 +37,30 @@ def test_runs_are_compared_and_merged(tmp_path: Path) -> None:
     requests = [json.loads(Path(r).read_bytes())["families"]["ipv4"]["requests"] for r in runs]
     assert found["families"]["ipv4"]["requests"] == sum(requests)
     assert document_in(run("merge", "-", *runs).out) == found
+
+
+def test_runs_that_may_not_belong_together_are_merged_with_a_word(tmp_path: Path) -> None:
+    first = example()
+    second, third = example(), example()
+    for number, document in enumerate((second, third)):
+        # Another run, and of its own server as the first is: on another port.
+        document["started_at"] = first["started_at"].replace("Z", "")[:-1] + f"{number}Z"
+        document["target"]["port"] += 1
+    third["settings"] |= {"size_max": 1 << 20}
+    third["target"] = {"host": "::1\x1b", "port": 7, "own_server": False}
+    paths = [tmp_path / f"{number}.json" for number in range(3)]
+    for path, document in zip(paths, (first, second, third), strict=True):
+        path.write_text(json.dumps(document))
+    out = tmp_path / "out.json"
+    done = run("merge", str(out), *map(str, paths))
+    size = first["settings"]["size_max"]
+    which = f"echokit: {paths[0]} (A) and {paths[2]} (B): "
+    assert done.code == 0
+    *notes, end = done.err.decode().splitlines()
+    assert end == f"echokit: 3 runs merged into {out}"
+    assert [note.startswith(which) for note in notes] == [True, True]
+    assert f"size_max {size} and {1 << 20}" in notes[0]
+    assert notes[1] == f"{which}A measured its own server, and B [::1\\x1b]:7"
 
 
 def test_no_run_counts_twice_and_none_is_overwritten(tmp_path: Path) -> None:

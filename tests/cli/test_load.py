@@ -77,6 +77,23 @@ def test_objectives_are_shown_with_what_was_measured_and_decide_the_code(tmp_pat
     assert failed.attrib == {"classname": "echokit.load.ipv4", "name": "p99.9<1us"}
 
 
+def test_objectives_may_be_given_apart_and_all_of_them_count() -> None:
+    done = run("load", *QUICK, "-4", "--objective", "p99<1us, min>1h", "--objective", "p50<1h")
+    assert done.code == 4
+    shown = [line.split()[:2] for line in done.lines if line.startswith(("met", "MISSED"))]
+    assert shown == [["MISSED", "p99<1us"], ["MISSED", "min>1h"], ["met", "p50<1h"]]
+
+
+def test_objectives_in_a_variable_may_have_spaces() -> None:
+    done = run("load", *QUICK, "-4", env={"ECHOKIT_OBJECTIVE": "p99 < 1h, rate > 1"})
+    assert done.code == 0
+    assert sum(line.startswith("met") for line in done.lines) == 2
+    wrong = run("load", env={"ECHOKIT_OBJECTIVE": "p99 < 1h, rate"})
+    assert (wrong.code, wrong.err.decode().splitlines()[1:]) == (
+        2, ["echokit:   p99 < 1h, rate", "echokit:                 ^"]
+    )  # fmt: skip
+
+
 def test_an_objective_that_does_not_parse_is_pointedat() -> None:
     done = run("load", "--objective", "p99<5ms,errors<x")
     assert (done.code, done.out) == (2, b"")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from echokit.cli import load_interrupts
+from echokit.cli.ending import exit_code
 from echokit.cli.load_interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -78,6 +79,17 @@ def test_signals_that_come_together_are_one(
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
     assert session.interrupted
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_code_says_by_which_signal_it_ended(number: int, code: int) -> None:
+    measuring, before = _Session(measuring=True), _Session(measuring=False)
+    with _interrupts(measuring) as interrupts:
+        signal.raise_signal(number)
+    assert interrupts.code == code
+    with _interrupts(before), pytest.raises(KeyboardInterrupt) as ended:
+        signal.raise_signal(number)
+    assert exit_code(ended.value) == code
 
 
 def test_afterwards_signals_do_what_they_did_before(session: _Session) -> None:

@@ -75,7 +75,8 @@ def test_a_document_replaces_what_stood_there_only_when_there_is_a_new_one(tmp_p
 def test_a_full_disk_is_told() -> None:
     done = run("load", *QUICK, "-o", "quiet", "--json", "/dev/full", "-4")
     assert done.code == 1
-    assert done.err.decode().splitlines()[-1] == "echokit: /dev/full: no space left on device"
+    told = "echokit: --json: cannot write to /dev/full: no space left on device"
+    assert done.err.decode().splitlines()[-1] == told
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -84,7 +85,8 @@ def test_what_cannot_be_written_keeps_nothing_else_from_being_written(tmp_path: 
     files = ("--json", str(path), "--junit", "/dev/full", "--html", str(page))
     done = run("load", *QUICK, "-n", "10", *files)
     assert done.code == 1
-    assert done.err.decode().splitlines()[-1] == "echokit: /dev/full: no space left on device"
+    told = "echokit: --junit: cannot write to /dev/full: no space left on device"
+    assert done.err.decode().splitlines()[-1] == told
     assert "requests/s" in done.out.decode()
     assert document_in(path.read_bytes())["status"] == "complete"
     assert page.read_text().rstrip().endswith("</html>")

@@ -124,7 +124,8 @@ def test_errors_where_there_were_none_are_a_regression() -> None:
 
 def test_what_makes_runs_hard_to_compare_is_told() -> None:
     example = load_result(Path(__file__).with_name("example.json"))
-    assert example.settings is not None
+    settings = example.settings
+    assert settings is not None
     assert example.self_audit is not None
     audit = example.self_audit.model_copy(update={"trustworthy": True})
     example = example.model_copy(update={"self_audit": audit})
@@ -136,14 +137,14 @@ def test_what_makes_runs_hard_to_compare_is_told() -> None:
             "self_audit": audit.model_copy(
                 update={"trustworthy": False, "verdict": "the generator was saturated: 99% CPU"}
             ),
-            "settings": example.settings.model_copy(update={"connections": 99, "turn_s": 9.0}),
+            "settings": settings.model_copy(update={"connections": 99, "turn_s": 9.0}),
         }
     )
     assert differences(example, other) == [
         "B was interrupted: its figures are those until then",
         "B tells of more than its target: the generator was saturated: 99% CPU",
         "IPv6 was measured by A alone",
-        f"they were asked for otherwise: connections {example.settings.connections} and 99",
+        f"they were asked for otherwise: connections {settings.connections} and 99",
     ]
 
 

@@ -248,4 +248,4 @@ def test_whatever_numbers_fit_the_schema_runs_are_merged_or_it_is_told(data: st.
         return
     assert table(merged)
     assert html_page(merged)
-    assert compare(*runs, 0.05)
+    assert compare(runs[0], runs[1], 0.05)

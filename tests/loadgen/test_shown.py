@@ -1,5 +1,7 @@
 """Which figures are shown: the same, in the same order, in a terminal and on a page."""
 
+import pytest
+
 from echokit.cli.load_table import table
 from echokit.loadgen.measured import OUTCOMES
 from echokit.loadgen.shown import shown_figures
@@ -7,7 +9,8 @@ from tests.loadgen.pages import example, page_of, result_of, without_answers
 
 
 def _titles(document: dict[str, object]) -> list[str]:
-    groups = shown_figures(result_of(document).families)
+    result = result_of(document)
+    groups = shown_figures(result.families, result.settings)
     return [
         title
         for group in groups
@@ -39,6 +42,27 @@ def test_no_line_of_a_terminals_table_says_more_than_text() -> None:
     lines = table(result_of(document))
     assert [line for line in lines if not line.isprintable()] == []
     assert sum(line.count("\\x1b]0;owned") for line in lines) == 7
+
+
+@pytest.mark.parametrize(
+    ("rate", "churn", "heading", "footer"),
+    [
+        (None, False, "response time", "from the send, until all"),
+        (None, True, "response time, from when its connection was begun", "was begun, until all"),
+        (10.0, False, "response time, from when a send was due", "from when a send was due, until"),
+        (10.0, True, "response time, from when a send was due", "from when a send was due, until"),
+    ],
+)
+def test_response_times_say_from_when_they_count(
+    rate: float | None, churn: bool, heading: str, footer: str
+) -> None:
+    document = example()
+    document["settings"] |= {"rate_per_s": rate, "churn": churn}
+    for family in document["families"].values():
+        family["requested_rate_per_s"] = rate
+        family["response"] = family["connect"] if rate or churn else family["service"]
+    assert [title for title in _titles(document) if title.startswith("response")] == [heading]
+    assert footer in page_of(document).text
 
 
 def test_every_kind_of_failure_is_shown_where_it_happened_and_only_there() -> None:
