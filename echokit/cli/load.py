@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from echokit.cli.ending import Ended, exit_code, lines
-from echokit.cli.options import (
-    ChunkSize,
-    ConnectTimeout,
-    FramingName,
-    Ipv4,
-    Ipv6,
-    Seed,
-    Timeout,
-)
+from echokit.cli.options import ConnectTimeout, FramingName
 
 if TYPE_CHECKING:
     from echokit.cli.load_outputs import Outputs
@@ -111,18 +103,42 @@ def load(
             help="How long each family is warmed up before anything counts.",
         ),
     ] = "500ms",
-    ipv4: Ipv4 = False,
-    ipv6: Ipv6 = False,
+    # Other commands have these five, too, where they mean something else or have other defaults.
+    ipv4: Annotated[bool, typer.Option("-4", help="IPv4 only.")] = False,
+    ipv6: Annotated[bool, typer.Option("-6", help="IPv6 only.")] = False,
     workers: Annotated[
         str,
         typer.Option(
             metavar="N", help="Over how many processes it is spread; 0: one for each core."
         ),
     ] = "1",
-    seed: Seed = None,
-    chunk_size: ChunkSize = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECHOKIT_SEED",
+            metavar="N",
+            help="What sizes and payloads come from; without it one is drawn, and told with the"
+            " result. It repeats what each connection sends, in its order, but not how many"
+            " exchanges each of several connections gets.",
+        ),
+    ] = None,
+    chunk_size: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECHOKIT_CHUNK_SIZE",
+            metavar="SIZE",
+            help="The most bytes that one recv() asks for, 1 to 16MiB, like 64k. Default: 64KiB.",
+        ),
+    ] = None,
     connect_timeout: ConnectTimeout = None,
-    timeout: Timeout = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECHOKIT_TIMEOUT",
+            metavar="TIME",
+            help="How long an exchange may take. Default: 5s.",
+        ),
+    ] = None,
     calibrate: Annotated[
         bool,
         typer.Option(

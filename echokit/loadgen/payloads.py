@@ -1,7 +1,9 @@
 """What is sent: messages drawn from a seed, made before the run so that making them costs nothing.
 
 A pool of messages is drawn once, and each connection goes round it from a place of its own. So two
-exchanges in a row, and two connections, send different bytes: an echo of something else shows.
+exchanges in a row, and two connections, send different bytes: an echo of something else shows. A
+seed repeats what each connection sends, in its order; how many exchanges each of several gets is
+for the target and the machine to say.
 """
 
 import random

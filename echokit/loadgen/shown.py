@@ -73,10 +73,13 @@ def response_since(families: Families, settings: RunSettings | None) -> str:
     """
     if all(family.response == family.service for family in families.values()):
         return "from the send"
-    if settings is not None and settings.rate_per_s is None:
-        # Nothing is due in a closed loop; only a connection of its own comes before the send.
+    if any(family.requested_rate_per_s is not None for family in families.values()):
+        return "from when a send was due"
+    # Nothing is due in a closed loop; only a connection of its own comes before the send.
+    if settings is not None:
         return "from when its connection was begun"
-    return "from when a send was due"
+    # Runs of several kinds, merged.
+    return "from when a send was due or its connection begun"
 
 
 def shown_figures(families: Families, settings: RunSettings | None) -> list[Group]:

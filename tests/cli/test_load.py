@@ -7,6 +7,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from echokit import EchoServer
+from echokit.cli import load_options
+from echokit.units import parse_duration, parse_size
 from tests.cli.loads import HOST, QUICK, document_in, written
 from tests.cli.peers import reserved_port
 from tests.cli.processes import COMMAND, Done, run, start
@@ -56,6 +58,18 @@ def test_a_forced_family_is_measured_alone(echo_server: EchoServer, host: str) -
 def test_quiet_says_nothing(echo_server: EchoServer) -> None:
     done = run("load", written(HOST, echo_server.port), *QUICK, "--output", "quiet")
     assert done == Done(0, b"", b"")
+
+
+def test_the_help_tells_what_is_true_of_load() -> None:
+    shown = run("load", "--help", env={"COLUMNS": "300"}).out.decode()
+    assert "--family" not in shown
+    settings = document_in(run("load", *QUICK, "-n", "1", "--json", "-").out)["settings"]
+    defaults = dict(re.findall(r"(--[a-z-]+) .*Default: (\w+)\.", shown))
+    assert parse_duration(defaults["--timeout"]) == settings["timeout_s"]
+    assert parse_duration(defaults["--connect-timeout"]) == settings["connect_timeout_s"]
+    assert parse_size(defaults["--chunk-size"]) == vars(load_options)["_CHUNK_SIZE"]
+    (seed,) = re.findall(r"--seed .*", shown)
+    assert "sizes and payloads" in seed
 
 
 # Objectives.

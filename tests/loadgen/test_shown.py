@@ -65,6 +65,15 @@ def test_response_times_say_from_when_they_count(
     assert footer in page_of(document).text
 
 
+def test_merged_runs_of_several_kinds_claim_neither_for_all() -> None:
+    document = example() | {"settings": None}
+    for family in document["families"].values():
+        family["requested_rate_per_s"] = None
+        family["response"] = family["connect"]
+    heading = "response time, from when a send was due or its connection begun"
+    assert [title for title in _titles(document) if title.startswith("response")] == [heading]
+
+
 def test_every_kind_of_failure_is_shown_where_it_happened_and_only_there() -> None:
     document = example()
     family = document["families"]["ipv6"]
