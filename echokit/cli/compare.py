@@ -134,10 +134,10 @@ def merge(
 
 def _mixed(runs: list[Path], found: "list[Result]") -> "Iterator[str]":
     """In what the runs differ from the first, so that they may not belong together."""
-    from echokit.loadgen.compare import differences
+    from echokit.loadgen.compare import mismatches
 
     for path, result in zip(runs[1:], found[1:], strict=True):
-        notes = differences(found[0], result)
+        notes = mismatches(found[0], result)
         measured = [_measured(each) for each in (found[0], result)]
         if measured[0] != measured[1]:
             notes.append(f"A measured {measured[0]}, and B {measured[1]}")

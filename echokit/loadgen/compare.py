@@ -11,7 +11,7 @@ from echokit.loadgen.figures import STATISTICS
 from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyName, FamilyResult, Slice
 from echokit.loadgen.result import Result
 
-__all__ = ["Change", "compare", "differences"]
+__all__ = ["Change", "compare", "differences", "mismatches"]
 
 # With fewer slices than this, nothing can be said of how they vary.
 _FEWEST_SLICES = 3
@@ -109,14 +109,19 @@ def compare(before: Result, after: Result, tolerance: float) -> list[Change]:
 def differences(before: Result, after: Result) -> list[str]:
     """What makes the figures of two runs hard to compare, a line each."""
     found = [
-        f"{which} was {run.status}: its figures are those until then"
-        for which, run in (("A", before), ("B", after))
-        if run.status != "complete"
-    ]
-    found += [
         f"{which} tells of more than its target: {run.self_audit.verdict}"
         for which, run in (("A", before), ("B", after))
         if run.self_audit is not None and not run.self_audit.trustworthy
+    ]
+    return [*found, *mismatches(before, after)]
+
+
+def mismatches(before: Result, after: Result) -> list[str]:
+    """In what two runs were not made alike, a line each."""
+    found = [
+        f"{which} was {run.status}: its figures are those until then"
+        for which, run in (("A", before), ("B", after))
+        if run.status != "complete"
     ]
     for name in FAMILIES:
         having = [run for run in (before, after) if name in run.families]

@@ -113,7 +113,11 @@ def made_hostile() -> dict[str, Any]:
     document["self_audit"] |= {"verdict": HOSTILE, "findings": [HOSTILE]}
     document["objectives"][0]["term"] = HOSTILE
     document["merged_from"] = [
-        {"started_at": HOSTILE, "requests": 1, "environment": document["environment"]}
+        {
+            "started_at": document["started_at"],
+            "requests": 1,
+            "environment": document["environment"],
+        }
     ]
     for family in document["families"].values():
         family["addresses"] = [HOSTILE]

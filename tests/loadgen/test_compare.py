@@ -141,8 +141,8 @@ def test_what_makes_runs_hard_to_compare_is_told() -> None:
         }
     )
     assert differences(example, other) == [
-        "B was interrupted: its figures are those until then",
         "B tells of more than its target: the generator was saturated: 99% CPU",
+        "B was interrupted: its figures are those until then",
         "IPv6 was measured by A alone",
         f"they were asked for otherwise: connections {settings.connections} and 99",
     ]
