@@ -102,7 +102,7 @@ def _warnings(result: Result) -> Iterator[Remark]:
         if family.unsent:
             yield Remark(
                 "warning",
-                f"{title}: {number(family.unsent)} of {number(family.due)} exchanges were due and"
+                f"{title}: {number(family.unsent)} exchanges were due and"
                 " never sent, as no connection was free for them.",
             )
         if family.idle_closes:
