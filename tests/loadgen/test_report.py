@@ -149,8 +149,7 @@ def test_what_went_wrong_is_told_by_kind_and_with_its_meaning() -> None:
     assert [row[0] for row in rows[1:]] == ["early close", "reset"]
     total = sum(each["requests"] for each in document["families"].values())
     assert f"4 of {total:,} exchanges ({percent(4, total)}) failed." in found.text
-    due = number(family["requests"] + 1234)
-    assert f"IPv6: 1,234 of {due} exchanges were due and never sent" in found.text
+    assert "IPv6: 1,234 exchanges were due and never sent" in found.text
     assert "5 bytes came that nothing had been sent for." in found.text
     assert "IPv6: 2 connections ended while nothing was in flight" in found.text
     assert "Every exchange came back" not in found.text
