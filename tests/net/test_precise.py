@@ -2,6 +2,7 @@
 
 import select
 import socket
+import statistics
 import time
 
 import pytest
@@ -13,16 +14,18 @@ pytestmark = pytest.mark.skipif(not hasattr(select, "epoll"), reason="it is buil
 
 
 def test_a_timer_is_not_rounded_to_the_next_millisecond() -> None:
-    late = []
-    with Reactor(poller=precise_poller()) as reactor:
+    late: dict[str, list[float]] = {"precise": [], "rounded": []}
+    with Reactor(poller=precise_poller()) as precise, Reactor(poller=select.epoll()) as rounded:
         for number in range(40):
-            due = reactor.clock() + 0.0003 + number * 0.0001
-            reactor.call_later(due - reactor.clock(), reactor.stop)
-            reactor.run()
-            late.append(reactor.clock() - due)
-    assert all(by >= 0 for by in late)
-    # epoll's own timeouts would come half a millisecond late in the median.
-    assert sorted(late)[len(late) // 2] < 0.0003
+            # In turn, so that both find the machine as busy.
+            for name, reactor in (("precise", precise), ("rounded", rounded)):
+                due = reactor.clock() + 0.0003 + number * 0.0001
+                reactor.call_later(due - reactor.clock(), reactor.stop)
+                reactor.run()
+                late[name].append(reactor.clock() - due)
+    assert all(by >= 0 for by in late["precise"])
+    # epoll's own timeouts come half a millisecond late in the median.
+    assert statistics.median(late["precise"]) < statistics.median(late["rounded"])
 
 
 @pytest.mark.parametrize("wait", [0.0005, 0.0015, 0.05, None])
