@@ -192,6 +192,9 @@ def test_a_signal_before_it_is_ready_ends_it_without_a_traceback(
     assert (done.code, done.out, done.err) == (-number, b"", b"")
 
 
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="nohup: nobody hears of a hangup"
+)
 def test_a_hangup_of_the_terminal_ends_it_as_it_ends_any_command(host: str) -> None:
     with Serving(host) as server:
         done = server.end(signal.SIGHUP)

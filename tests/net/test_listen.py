@@ -118,11 +118,14 @@ def test_a_forced_family_is_the_only_one(
 def test_ipv6_takes_ipv6_alone_so_that_the_other_family_stays_free(
     bound: Callable[..., Listeners],
 ) -> None:
-    six = bound("", 0, V6)
-    assert six.sockets[0].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-    assert not _connects(Address(V4, ("127.0.0.1", six.port)))
-    four = bound("", six.port, V4)
-    assert four.port == six.port
+    for _ in range(10):
+        six = bound("", 0, V6)
+        assert six.sockets[0].getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        # Any process may have the other family's port of that number.
+        with contextlib.suppress(ListenError):
+            assert bound("", six.port, V4).port == six.port
+            return
+    pytest.fail("the other family was never free")
 
 
 def test_accepted_sockets_send_without_delay(
