@@ -43,7 +43,10 @@ def test_a_port_that_it_may_not_have_is_told_with_its_address(host: str) -> None
     done = start("serve", "--host", host, "--port", "7", command=command)
     assert (done.code, done.out) == (3, b"")
     shown = f"[{host}]" if ":" in host else host
-    assert done.complaint == f"cannot listen on {shown}:7: permission denied"
+    assert done.complaint == (
+        f"cannot listen on {shown}:7: permission denied; ports below 1024 may be root's alone:"
+        " choose another --port (0: any free one)"
+    )
 
 
 @pytest.mark.slow
