@@ -127,22 +127,30 @@ class Connection(Stream):
 
     def _echo_frames(self, frames: FrameDecoder, data: bytes | None) -> None:
         """Send back what is whole, while the peer keeps up."""
-        before = self.messages
-        try:
-            if data is not None:
-                frames.receive_data(data)
-            while self._unsent is None and self._state is _OPEN:
+        before, chunk = self.messages, data
+        while self._keeps_up():
+            # As in _take_messages. What is told of an end is not the decoder's: it stands outside.
+            try:
+                if data is not None:
+                    frames.receive_data(data)
+                    data = None
                 found = frames.next_frames()
                 if found is None:
                     break
                 wire, count = found
                 self.messages += count
-                self._transmit(wire)
-                if wire is data:
-                    # It was whole messages to its end, as most are.
-                    break
-        except Exception as error:  # noqa: BLE001 - as in _take_messages
-            self.fail(error)
+                if type(wire) is not bytes:
+                    kind = type(frames).__name__
+                    raise TypeError(  # noqa: TRY301 - as in _take_messages
+                        f"{kind}.next_frames returned {type(wire).__name__}, not bytes"
+                    )
+            except Exception as error:  # noqa: BLE001 - as in _take_messages
+                self.fail(error)
+                return
+            self._transmit(wire)
+            if wire is chunk:
+                # It was whole messages to its end, as most are.
+                break
         if self.messages != before:
             self._whole_in = self.bytes_in
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 import struct
 import time
@@ -14,6 +15,7 @@ from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
+from echokit.net import straight
 from echokit.net import stream as streams
 from echokit.net.handler import End, Ending
 from echokit.net.stream import Stream
@@ -609,3 +611,51 @@ def test_an_echo_does_not_read_on_from_a_peer_that_does_not_read(
             sent += stage.peer.send(wire[sent:])
         stage.turn(1)
     assert back == wire
+
+
+@pytest.mark.parametrize("framing", [Raw(), LengthPrefixed()], ids=lambda f: f.type)
+def test_what_the_handler_raises_at_an_end_is_its_own_and_no_decoders(
+    stage: Stage, framing: Framing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> int:
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+    def ended(_stream: Stream, end: End) -> None:
+        raise RuntimeError(end.ending.value)
+
+    stage.echo(framing, 4096)
+    monkeypatch.setattr(stage.sock, "send", fail)
+    monkeypatch.setattr(straight, "write", fail)
+    monkeypatch.setattr(stage.handler, "connection_ended", ended)
+    stage.peer.sendall(framing.encode(b"x"))
+    with pytest.raises(RuntimeError, match=r"^reset$"):
+        stage.turn()
+
+
+@pytest.mark.parametrize(
+    "found", [("text", 1), (None, 1), b"frames"], ids=["str", "nothing", "no number"]
+)
+def test_frames_that_are_none_end_their_own_connection_only(stage: Stage, found: object) -> None:
+    class Odd:
+        def receive_data(self, data: bytes) -> None:
+            """Drop it."""
+
+        def next_frames(self) -> object:
+            return found
+
+        def receive_eof(self) -> None:
+            """Nothing was begun."""
+
+    class Verbatim(LengthPrefixed):
+        @property
+        def verbatim(self) -> bool:
+            return True
+
+        def decoder(self) -> Any:
+            return Odd()
+
+    stage.connection(Verbatim(), echo=True)
+    stage.peer.sendall(b"x")
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == b""
+    assert stage.end.ending is Ending.ERROR
