@@ -121,15 +121,10 @@ def traffic(bench: Bench, server: Server, load: Load) -> Figures:
         cpu[moment] = cpu_us(server.pid)
 
     outcome = bench.run(load, server, at)
-    return {
-        "requests_per_s": outcome.messages / outcome.seconds,
+    return outcome.figures() | {
         "bytes_per_s": outcome.payload_bytes / outcome.seconds,
         "cpu_us": (cpu["end"] - cpu["begin"]) / max(1, outcome.messages),
         "load_cpu_us": outcome.cpu_us / max(1, outcome.messages),
-        "p50_us": outcome.p50_us,
-        "p99_us": outcome.p99_us,
-        # How busy the generator was: near 1, the server could have done more.
-        "load_busy": outcome.cpu_us / 1e6 / outcome.seconds,
     }
 
 

@@ -74,6 +74,16 @@ class Outcome:
     p99_9_us: float
     max_us: float
 
+    def figures(self) -> dict[str, float]:
+        """What every table has of it."""
+        return {
+            "requests_per_s": self.messages / self.seconds,
+            "p50_us": self.p50_us,
+            "p99_us": self.p99_us,
+            # How busy the generator was: near 1, the server could have done more.
+            "load_busy": self.cpu_us / 1e6 / self.seconds,
+        }
+
 
 @dataclass(frozen=True)
 class Generator:

@@ -14,7 +14,7 @@ from benchmarks.build import UnavailableError
 from benchmarks.cases import Bench, Figures
 from benchmarks.comparison import Commands, Comparison
 from benchmarks.generator import Load, LoadFailedError, choose_generator, finished
-from benchmarks.peers import LIMIT, RAW, Server, environment, named, start
+from benchmarks.peers import LIMIT, RAW, environment, named, start
 from benchmarks.processes import Cores
 from echokit.net.address import Endpoint
 
@@ -64,20 +64,10 @@ class Throughput(Comparison):
         with start(named(LIMIT), RAW, host, bench.cores.server) as server:
             at, target = Load(64, 50), Endpoint(server.host, server.port)
             yield {
-                C: lambda: _reference(reference, at, server),
+                C: lambda: reference.run(at, server).figures(),
                 ONE: lambda: load(bench, target, at, bench.cores.load),
                 TWO: lambda: load(bench, target, at, bench.cores.loads, "--workers", "2"),
             }
-
-
-def _reference(bench: Bench, at: Load, server: Server) -> Figures:
-    outcome = bench.run(at, server)
-    return {
-        "requests_per_s": outcome.messages / outcome.seconds,
-        "p50_us": outcome.p50_us,
-        "p99_us": outcome.p99_us,
-        "load_busy": outcome.cpu_us / 1e6 / outcome.seconds,
-    }
 
 
 @dataclass(frozen=True)
