@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -24,9 +25,13 @@ settings.register_profile("slow", max_examples=200, deadline=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Take the examples that belong to this run, unless it was told which to take."""
+    """Take the examples that belong to this run, unless it was told which; hear of Ctrl-C."""
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("quick" if config.option.markexpr == "not slow" else "slow")
+    # A shell that runs the tests in the background lets them ignore Ctrl-C, and the commands under
+    # test would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
