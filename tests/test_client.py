@@ -28,7 +28,7 @@ from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
-from echokit.net import stream
+from echokit.net import connection
 from echokit.net.dial import Dialed
 from echokit.observe.observer import Observer
 from echokit.testing import RunningServer
@@ -399,7 +399,7 @@ def test_a_send_that_fails_counts_what_was_to_be_sent(
         def fails(_fd: int, _data: bytes) -> int:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-        monkeypatch.setattr(stream, "write", fails)
+        monkeypatch.setattr(connection, "write", fails)
         with pytest.raises(EchoIncomplete) as caught:
             client.echo(b"hello")
         monkeypatch.undo()

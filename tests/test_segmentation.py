@@ -18,6 +18,7 @@ from echokit import Delimited, EchoClient, Framing, LengthPrefixed, Raw
 from echokit.config import Config, load
 from echokit.errors import ConfigError
 from echokit.exchange import Messages
+from echokit.net import connection as connections
 from echokit.net import segmented, stream
 from echokit.net.handler import End, Ending
 from echokit.net.reactor import Poller, Reactor, SelectorPoller
@@ -179,7 +180,7 @@ class _Stage:
         # How much the system is given at a time.
         self.sent: list[int] = []
         self._patch = pytest.MonkeyPatch()
-        for module in (segmented, stream):
+        for module in (segmented, connections, stream):
             self._patch.setattr(module, "write", self._write)
 
     def _write(self, fd: int, data: bytes) -> int:

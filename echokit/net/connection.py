@@ -15,7 +15,7 @@ its way (RFC 9293 section 3.6.1, RFC 2525 section 2.17): so a connection that en
 peer has finished sends FIN, reads and drops for a bounded while, and closes then.
 """
 
-from os import read
+from os import read, write
 from typing import cast
 
 from echokit.framing.base import Decoder, FrameDecoder, Framing
@@ -27,7 +27,7 @@ from echokit.net.stream import SMALL, State, Stream
 __all__ = ["Connection"]
 
 # Looked up once, as in `stream`.
-_OPEN = State.OPEN
+_OPEN, _CLOSED = State.OPEN, State.CLOSED
 
 
 class Connection(Stream):
@@ -46,7 +46,7 @@ class Connection(Stream):
     """
 
     __slots__ = (
-        "_decoder", "_frames", "_framing", "_outgoing", "_outgoing_size", "_whole_in",
+        "_decoder", "_frames", "_framing", "_outgoing", "_outgoing_size", "_sent", "_whole_in",
     )  # fmt: skip
 
     def __init__(
@@ -76,7 +76,16 @@ class Connection(Stream):
         # What is to follow what the socket did not take, or to leave in one send.
         self._outgoing: list[bytes] | None = None
         self._outgoing_size = 0
+        self._sent = 0
         super().__init__(reactor, fd, peer, chunk_size, handler, full_duplex=full_duplex)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that the socket took."""
+        return self._sent
+
+    def _count_out(self, size: int) -> None:
+        self._sent += size
 
     @property
     def unfinished(self) -> bool:
@@ -231,6 +240,20 @@ class Connection(Stream):
             self._transmit(data)
         else:
             self._gather(data)
+
+    def _transmit(self, data: bytes) -> None:
+        if self._state is _CLOSED:
+            return
+        try:
+            sent = write(self._fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._lose(error)
+            return
+        self._sent += sent
+        if sent < len(data):
+            self._keep(memoryview(data)[sent:])
 
     def _gather(self, data: bytes) -> None:
         """Let `data` leave with what else one chunk causes."""

@@ -74,7 +74,7 @@ class Straight(Stream):
         pipe: For much at once; None is without.
     """
 
-    __slots__ = ("_pipe",)
+    __slots__ = ("_behind", "_pipe")
 
     def __init__(
         self,
@@ -87,7 +87,14 @@ class Straight(Stream):
     ) -> None:
         self._ask = min(chunk_size, SMALL)
         self._pipe = pipe
+        # How much has come and not gone: so the way of a message need not count both.
+        self._behind = 0
         super().__init__(reactor, fd, peer, chunk_size, handler)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that the socket took."""
+        return self.bytes_in - self._behind
 
     def on_ready(self, events: int) -> None:
         """The reactor's call: the socket is ready for some of `events`."""
@@ -110,11 +117,10 @@ class Straight(Stream):
         try:
             sent = write(self._fd, data)
         except OSError as error:
-            sent = 0
-            self._trouble(error)
-        self.bytes_out += sent
-        if sent != size:
-            self._keep(data[sent:])
+            self._stays_behind(data, error)
+        else:
+            if sent != size:
+                self._stays_behind(data[sent:])
         if size >= SMALL:
             self._expect_as_much(size)
 
@@ -129,6 +135,16 @@ class Straight(Stream):
         else:
             self._drop()
         return 0
+
+    def _stays_behind(self, rest: bytes, error: OSError | None = None) -> None:
+        """The socket did not take `rest`: it waits, unless that is since the connection is lost."""
+        self._behind += len(rest)
+        if error is not None:
+            self._trouble(error)
+        self._keep(rest)
+
+    def _count_out(self, size: int) -> None:
+        self._behind -= size
 
     def _trouble(self, error: OSError) -> None:
         """Something was not done: the socket is not ready, or lost."""
@@ -166,9 +182,8 @@ class Straight(Stream):
         try:
             sent = os.splice(pipe.outlet, self._fd, size, flags=os.SPLICE_F_NONBLOCK)
         except OSError as error:
-            sent = 0
-            self._trouble(error)
-        self.bytes_out += sent
-        if sent != size:
-            self._keep(read(pipe.outlet, size - sent))
+            self._stays_behind(read(pipe.outlet, size), error)
+        else:
+            if sent != size:
+                self._stays_behind(read(pipe.outlet, size - sent))
         self._expect_as_much(size)

@@ -74,7 +74,6 @@ class Stream:
         "_state",
         "_unsent",
         "bytes_in",
-        "bytes_out",
         "messages",
     )
 
@@ -93,7 +92,6 @@ class Stream:
     ) -> None:
         self._peer = peer
         self.bytes_in = 0
-        self.bytes_out = 0
         self.messages = 0
         self._reactor = reactor
         self._fd = fd
@@ -114,6 +112,15 @@ class Stream:
         self._seen_out = 0
         self._seen_at = 0.0
         reactor.add_ready(fd, READ, self)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that the socket took."""
+        raise NotImplementedError
+
+    def _count_out(self, size: int) -> None:
+        """The socket took `size` of the bytes that waited."""
+        raise NotImplementedError
 
     def on_ready(self, events: int) -> None:
         """The reactor's call: the socket is ready for some of `events`."""
@@ -213,20 +220,6 @@ class Stream:
     def _flush(self) -> None:
         """Send what has been kept back to leave in one piece."""
 
-    def _transmit(self, data: bytes) -> None:
-        if self._state is _CLOSED:
-            return
-        try:
-            sent = write(self._fd, data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._lose(error)
-            return
-        self.bytes_out += sent
-        if sent < len(data):
-            self._keep(memoryview(data)[sent:])
-
     def _keep(self, rest: bytes | memoryview) -> None:
         """Let what the socket did not take wait until it does."""
         if self._state is not _CLOSED:
@@ -249,7 +242,7 @@ class Stream:
         except OSError as error:
             self._lose(error)
             return
-        self.bytes_out += sent
+        self._count_out(sent)
         if sent < len(self._unsent):
             self._unsent = self._unsent[sent:]
             self._watch()

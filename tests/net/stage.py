@@ -83,6 +83,7 @@ class Stage:
         self.sends = 0
         self.reads: set[int] = set()
         self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(connections, "write", self._write)
         self._patch.setattr(stream, "write", self._write)
         self._patch.setattr(connections, "read", self._read)
 

@@ -15,7 +15,8 @@ from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
-from echokit.net import straight, stream
+from echokit.net import connection as connections
+from echokit.net import straight
 from echokit.net import stream as streams
 from echokit.net.handler import End, Ending
 from echokit.net.stream import Stream
@@ -624,7 +625,7 @@ def test_what_the_handler_raises_at_an_end_is_its_own_and_no_decoders(
         raise RuntimeError(connection.ending.value)
 
     stage.echo(framing, 4096)
-    monkeypatch.setattr(stream, "write", fail)
+    monkeypatch.setattr(connections, "write", fail)
     monkeypatch.setattr(straight, "write", fail)
     monkeypatch.setattr(stage.handler, "connection_ended", ended)
     stage.peer.sendall(framing.encode(b"x"))
