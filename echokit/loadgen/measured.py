@@ -92,9 +92,9 @@ class FamilyResult(Part):
         description="Exchanges begun: those sent, and those that found no connection."
     )
     unsent: Count = Field(
-        description="Open loop: exchanges that were due, and whose turn never came as no"
-        " connection was free: all were busy, or there was none. They are no part of `requests`;"
-        " objectives of errors count them as errors."
+        description="Open loop: exchanges that were due, and had not been sent when the run ended,"
+        " as no connection was free: all were busy, or there was none. They are no part of"
+        " `requests`; objectives of errors count them as errors."
     )
     outcomes: Outcomes
     bytes_sent: Count = Field(description="Payload of all exchanges, without framing.")
