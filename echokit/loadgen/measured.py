@@ -128,6 +128,11 @@ class FamilyResult(Part):
         """How many that are of a hundred; None where there should have been none."""
         return 100 * self.errors / self.due if self.due else None
 
+    @property
+    def failed(self) -> bool:
+        """Whether exchanges failed. One never sent is none that did, unless all were never sent."""
+        return self.outcomes.ok < self.requests or bool(self.due and not self.outcomes.ok)
+
     @model_validator(mode="after")
     def _sums(self) -> Self:
         if sum(self.outcomes.model_dump().values()) != self.requests:
