@@ -87,7 +87,10 @@ class Generator:
             return self.records.fold()
         began, cpu = time.monotonic(), time.process_time()
         self._sending_ended = began
-        most = NEVER if count is None else count
+        # What found no connection in `open` is the first of them.
+        most = NEVER if count is None else count - self.records.limit(count)
+        if not most:
+            return self.records.fold()
         # A round of events first: connections that ended meanwhile are seen before they are used.
         self._later("turn", 0, lambda: self._start(seconds, most, last))
         self.reactor.run()
@@ -114,6 +117,8 @@ class Generator:
         for lane in self._lanes:
             lane.close()
         self.reactor.close()
+        # What found no connection in `open`, and had no turn that it could be of.
+        self.records.limit(0)
         self._give_up()
         return self.records.fold()
 

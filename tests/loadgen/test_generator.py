@@ -374,6 +374,22 @@ def test_a_target_that_refuses_is_counted_and_not_pounded(
     assert tally.seconds < 1
 
 
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_count_is_reached_exactly_also_where_connections_failed_before(
+    loading: Loading, host: str, count: int
+) -> None:
+    with reserved_port(host) as port:
+        generator = loading(port, connections=3)
+        generator.open()
+        tally = generator.turn(60.0, count)
+        idle = loading(port, connections=3)
+        idle.open()
+    assert dict(tally.outcomes) == {"refused": count}
+    assert tally.requests == count
+    # One that has no share of the count has none of what failed either.
+    assert idle.close().requests == 0
+
+
 def test_an_open_loop_counts_of_a_target_that_is_gone_only_what_was_due(
     loading: Loading, host: str
 ) -> None:
