@@ -16,6 +16,7 @@ from echokit.loadgen.records import Records, Tally
 from echokit.loadgen.schedule import NEVER
 from echokit.net.precise import precise_poller
 from echokit.net.reactor import Reactor, Timer
+from echokit.net.stream import SMALL
 
 __all__ = ["Generator"]
 
@@ -30,12 +31,15 @@ class Generator:
     """The lanes to one address, in a reactor of their own.
 
     Attributes:
+        first_ask: How much the first reads of a lane ask for.
         last_error: Why the last connect that failed did so.
     """
 
     def __init__(self, plan: Plan, payloads: Payloads) -> None:
         self.plan = plan
         self.payloads = payloads
+        small = payloads.longest * plan.in_flight <= SMALL
+        self.first_ask = min(SMALL if small else plan.chunk_size, plan.chunk_size)
         self.own_response = plan.churn or plan.rate is not None
         self.records = Records(own_response=self.own_response)
         self.reactor = Reactor(poller=precise_poller())

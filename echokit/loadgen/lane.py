@@ -6,6 +6,7 @@ through the framing's own decoder.
 """
 
 import errno
+from os import read, write
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -34,9 +35,9 @@ class Lane:
     """
 
     __slots__ = (
-        "_began", "_chunk_size", "_connecting_since", "_cursor", "_due", "_generator", "_mask",
-        "_messages", "_queued", "_records", "_recv", "_send", "_sock", "_take", "_unsent", "_wires",
-        "connected", "failures_in_a_row", "listed", "waiting",
+        "_ask", "_began", "_chunk_size", "_connecting_since", "_cursor", "_due", "_fd",
+        "_generator", "_mask", "_messages", "_queued", "_records", "_sock", "_take", "_unsent",
+        "_wires", "connected", "failures_in_a_row", "listed", "waiting",
     )  # fmt: skip
 
     def __init__(self, generator: "Generator", number: int) -> None:
@@ -48,7 +49,11 @@ class Lane:
         self._mask = len(payloads) - 1
         self._cursor = payloads.start(number)
         self._chunk_size = generator.plan.chunk_size
+        # How much a read asks for: room for much costs more to have and give back than it is worth
+        # where no more than a small message comes.
+        self._ask = generator.first_ask
         self._sock: socket.socket | None = None
+        self._fd = -1
         self._connecting_since: int | None = None
         # When the exchange for which a connection is being made was due; and when that was begun,
         # as long as there is the connection.
@@ -110,11 +115,11 @@ class Lane:
         self._records.connect.append(monotonic_ns() - self._connecting_since)
         self._connecting_since = None
         self.failures_in_a_row = 0
-        self._recv, self._send = sock.recv, sock.send
+        self._fd = sock.fileno()
         self.connected = True
         reactor = self._generator.reactor
         reactor.remove(sock.fileno())
-        reactor.add(sock.fileno(), READ, self.on_ready)
+        reactor.add_ready(sock.fileno(), READ, self)
         due, self._due = self._due, None
         if due is None:
             self._generator.has_room(self)
@@ -165,7 +170,7 @@ class Lane:
             self._queued.append(data)
             return
         try:
-            sent = self._send(data)
+            sent = write(self._fd, data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -183,7 +188,7 @@ class Lane:
         if self._unsent is None or self._sock is None:
             return
         try:
-            sent = self._send(self._unsent)
+            sent = write(self._fd, self._unsent)
         except BlockingIOError:
             return
         except OSError:
@@ -207,7 +212,7 @@ class Lane:
             if not events & ~WRITE or not self.connected:
                 return
         try:
-            data = self._recv(self._chunk_size)
+            data = read(self._fd, self._ask)
         except BlockingIOError:
             return
         except OSError:
@@ -217,6 +222,8 @@ class Lane:
         if not data:
             self._on_eof()
             return
+        if len(data) == self._ask:
+            self._ask = self._chunk_size
         found = self._take(data, now)
         if found is WELL:
             self._generator.has_room(self)
@@ -275,7 +282,7 @@ class Lane:
         sock = self._sock
         if self.connected and sock is not None:
             self._records.note_connection(tcp_info(sock))
-        self._sock, self.connected, self._connecting_since = None, False, None
+        self._sock, self._fd, self.connected, self._connecting_since = None, -1, False, None
         self._began = None
         self._renew()
         self._queued.clear()

@@ -58,6 +58,11 @@ class Payloads:
         except FramingError as error:
             raise ConfigError(f"--size: framing {framing.type} cannot carry it: {error}") from error
 
+    @property
+    def longest(self) -> int:
+        """How long the longest of them is on the wire, in bytes."""
+        return max(map(len, self.wires))
+
     def __len__(self) -> int:
         return len(self.messages)
 
