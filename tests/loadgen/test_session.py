@@ -32,7 +32,7 @@ def _settings(**given: Any) -> LoadSettings:
     quick: dict[str, Any] = {
         "seed": 1,
         "framing": Raw(),
-        "duration": 0.4,
+        "duration": 0.2,
         "warmup": 0.05,
         "calibrate": False,
     }
