@@ -862,7 +862,15 @@ def _accept_fails(monkeypatch: pytest.MonkeyPatch, *codes: int) -> None:
     monkeypatch.setattr(socket.socket, "accept", accept)
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+@pytest.mark.parametrize(
+    "code",
+    [
+        errno.EMFILE,
+        errno.ENOMEM,
+        pytest.param(errno.ENFILE, marks=pytest.mark.slow),
+        pytest.param(errno.ENOBUFS, marks=pytest.mark.slow),
+    ],
+)
 def test_a_shortage_makes_those_who_come_wait_and_is_told_once_a_second(
     host: str,
     code: int,
@@ -1110,6 +1118,7 @@ def test_a_framing_made_from_another_encodes_by_itself_whoever_listens(
         sock = clients.connect(server.addresses[0])
         sock.sendall(b"\0\0\0\3abc")
         assert _read(sock, 7) == b"\0\0\0\3cba"
+        sock.close()
 
 
 def test_a_server_that_cannot_be_made_leaves_nothing_listening(

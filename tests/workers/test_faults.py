@@ -239,8 +239,8 @@ def test_a_worker_that_a_plugin_ends_is_replaced(message: bytes, how: str, tmp_p
             sock.sendall(message + b"\n")
             assert f"(pid {worker}) {how}; " in group.event("warning")["message"]
             group.complete(without=[worker])
-        with _served(HOST, group.port, b"and on\n"):
-            done, _ = group.end(signal.SIGTERM)
+        _served(HOST, group.port, b"and on\n").close()
+        done, _ = group.end(signal.SIGTERM)
     assert done.code == 0
 
 
