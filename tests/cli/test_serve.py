@@ -43,10 +43,12 @@ def _refused(host: str, port: int) -> None:
     """See that nobody is let in any more; of several workers each stops in its own time."""
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
-        try:
-            client(host, port).close()
-        except ConnectionRefusedError:
-            return
+        # One that comes just as a worker stops may be reset.
+        with contextlib.suppress(ConnectionResetError):
+            try:
+                client(host, port).close()
+            except ConnectionRefusedError:
+                return
     raise AssertionError(port)
 
 
