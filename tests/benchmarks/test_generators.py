@@ -69,6 +69,9 @@ def test_as_many_messages_as_asked_for_come_back(
     _plausible(outcome)
 
 
+@pytest.mark.parametrize(
+    "generator", ["c", pytest.param("python", marks=pytest.mark.slow)], indirect=True
+)
 def test_by_time_the_window_lasts_as_long_as_asked_for(
     generator: Generator, c_server: Server, framing: str
 ) -> None:
