@@ -213,11 +213,12 @@ BROKEN = {
 }
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(
     "name",
     [
         "wrong bytes",
-        "a crash",
+        pytest.param("a crash", marks=pytest.mark.slow),
         pytest.param("a death", marks=pytest.mark.slow),
         pytest.param("no start", marks=pytest.mark.slow),
     ],
@@ -252,6 +253,7 @@ def test_a_server_that_cannot_be_had_is_missing_and_has_not_failed(c_peer: Peer,
     assert [sample.peer for sample in results.samples] == [c_peer.name]
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(
     "peer",
     [

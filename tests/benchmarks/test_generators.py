@@ -57,6 +57,7 @@ def _plausible(outcome: Outcome) -> None:
     assert outcome.cpu_us > 0
 
 
+@pytest.mark.one_family
 @_each(LOADS, quickly="several")
 def test_as_many_messages_as_asked_for_come_back(
     generator: Generator, c_server: Server, framing: str, name: str
@@ -69,6 +70,7 @@ def test_as_many_messages_as_asked_for_come_back(
     _plausible(outcome)
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(
     "generator", ["c", pytest.param("python", marks=pytest.mark.slow)], indirect=True
 )
@@ -143,6 +145,7 @@ WRONG: dict[str, tuple[Answer, str]] = {
 }
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize("framing", ["raw", "length-prefixed"])
 @_each(WRONG, quickly="flip")
 def test_a_server_that_does_wrong_is_noticed(
@@ -176,6 +179,7 @@ def test_another_connections_bytes_are_noticed(
         _run(generator, Load(connections=2, count=10), host, port)
 
 
+@pytest.mark.one_family
 def test_silence_is_noticed(generator: Generator, family: socket.AddressFamily, host: str) -> None:
     patient = replace(generator, command=[*generator.command, "-T", "0.2"])
     with (

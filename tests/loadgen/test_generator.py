@@ -77,6 +77,7 @@ def test_messages_larger_than_every_buffer_come_back_whole(loading: Loading) -> 
     assert tally.bytes_received == 4 * (3 << 20)
 
 
+@pytest.mark.one_family
 def test_an_open_loop_keeps_its_rate_over_turns_shorter_than_an_interval(loading: Loading) -> None:
     generator = loading(echoes, connections=2, rate=25.0)
     generator.open()
@@ -186,6 +187,7 @@ def test_a_closed_loop_is_blind_to_what_a_stall_holds_up(loading: Loading) -> No
     assert 4 <= held_up <= tally.requests / 100
 
 
+@pytest.mark.one_family
 def test_a_rate_that_cannot_be_reached_leaves_some_unsent(loading: Loading) -> None:
     tally = _turn(loading(delays(0.010), rate=1000.0), 0.3)
     assert tally.outcomes["ok"] == tally.requests
@@ -217,6 +219,7 @@ def test_sends_that_are_late_for_what_the_generator_reads_first_are_known_to_be(
 # What is wrong.
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [(garbles, "mismatch"), (resets, "reset"), (never_answers, "timeout")],
@@ -243,6 +246,7 @@ def test_what_stands_behind_a_wrong_answer_is_abandoned(loading: Loading) -> Non
     assert dict(tally.outcomes) == {"mismatch": 1, "abandoned": 7}
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(
     ("rate", "in_flight"),
     [
@@ -272,6 +276,7 @@ def test_bytes_that_nobody_asked_for_are_told_apart(loading: Loading) -> None:
     assert tally.surplus_bytes > 0
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(
     ("churn", "rate"),
     [
@@ -295,6 +300,7 @@ def test_a_target_that_refuses_is_counted_and_not_pounded(
     assert tally.seconds < 1
 
 
+@pytest.mark.one_family
 def test_an_open_loop_counts_of_a_target_that_is_gone_only_what_was_due(
     loading: Loading, host: str
 ) -> None:
@@ -309,6 +315,7 @@ def test_an_open_loop_counts_of_a_target_that_is_gone_only_what_was_due(
     assert generator.last_error is not None
 
 
+@pytest.mark.one_family
 def test_a_connect_that_is_not_answered_times_out(
     loading: Loading, full_queue: Callable[[], int]
 ) -> None:
@@ -320,6 +327,7 @@ def test_a_connect_that_is_not_answered_times_out(
     assert tally.outcomes["connect_timeout"] == tally.requests == 2
 
 
+@pytest.mark.one_family
 def test_an_interrupt_ends_a_turn_and_abandons_what_is_in_flight(loading: Loading) -> None:
     generator = loading(never_answers, connections=3, timeout=60.0)
     generator.open()
@@ -356,6 +364,7 @@ def test_an_interrupt_between_turns_leaves_the_next_one_empty(loading: Loading) 
     assert generator.turn(60.0).seconds == 0
 
 
+@pytest.mark.one_family
 def test_a_target_that_goes_and_comes_back_is_found_again(loading: Loading, host: str) -> None:
     with FakeServer(host, echoes) as first:
         generator = loading(first.port, connections=2)

@@ -246,6 +246,7 @@ def test_a_target_that_fails_every_exchange_is_measured_to_the_end(host: str) ->
     assert result.exit_code == 1
 
 
+@pytest.mark.one_family
 def test_a_rate_that_a_target_cannot_keep_misses_an_objective_of_errors(host: str) -> None:
     with FakeServer(host, delays(0.02)) as server:
         target = Endpoint(host, server.port)
@@ -258,6 +259,7 @@ def test_a_rate_that_a_target_cannot_keep_misses_an_objective_of_errors(host: st
     assert f"{family.unsent:,} were never sent" in result.self_audit.verdict
 
 
+@pytest.mark.one_family
 def test_a_rate_that_a_slow_target_keeps_is_told_whole(host: str) -> None:
     with FakeServer(host, delays(0.01)) as server:
         given: dict[str, Any] = {"rate": 50.0, "connections": 10, "duration": None, "count": 20}
@@ -269,6 +271,7 @@ def test_a_rate_that_a_slow_target_keeps_is_told_whole(host: str) -> None:
     assert family.requests_per_s * family.measured_s > family.outcomes.ok == 20
 
 
+@pytest.mark.one_family
 def test_a_target_that_never_answers_ends_in_time(host: str) -> None:
     with FakeServer(host, never_answers) as server:
         result = _load(Endpoint(host, server.port), timeout=0.2, warmup=0.0)
@@ -277,6 +280,7 @@ def test_a_target_that_never_answers_ends_in_time(host: str) -> None:
     assert result.duration_s < 3
 
 
+@pytest.mark.one_family
 def test_a_count_of_exchanges_that_nobody_answers_is_given_up(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
