@@ -37,8 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _family_of(item: pytest.Item) -> str:
     """The name of the family over which a test is."""
     assert isinstance(item, pytest.Function)
-    name: str = item.callspec.params["echokit_family"]
-    return name
+    return str(item.callspec.params["echokit_family"])
 
 
 @pytest.hookimpl(tryfirst=True)
