@@ -19,7 +19,6 @@ from echokit.framing.raw import Raw
 from echokit.net import stream as net
 from echokit.net.address import Address
 from echokit.net.connection import Connection
-from echokit.net.handler import End
 from echokit.net.reactor import Reactor
 
 PLACES = 4093
@@ -61,7 +60,13 @@ class Stream:
         sock.setblocking(False)
         load.opened += 1
         self._connection = Connection(
-            load.reactor, sock, load.target, load.framing, CHUNK, self, full_duplex=True
+            load.reactor,
+            sock.detach(),
+            load.target.sockaddr,
+            load.framing,
+            CHUNK,
+            self,
+            full_duplex=True,
         )
         self.send_more(1)
 
@@ -111,10 +116,11 @@ class Stream:
         """The server has gone."""
         fail(f"connection {self._number}: the server closed it")
 
-    def connection_ended(self, connection: net.Stream, end: End) -> None:
+    def connection_ended(self, connection: net.Stream) -> None:
         """By us, in churn and at the end; else by an error."""
-        if connection is self._connection and end.error is not None:
-            fail(f"connection {self._number}: {end.error}")
+        error = connection.end.error
+        if connection is self._connection and error is not None:
+            fail(f"connection {self._number}: {error}")
 
 
 class Load:

@@ -18,7 +18,7 @@ from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
 from echokit.net.connection import Connection
 from echokit.net.dial import Dialed, dial
-from echokit.net.handler import End, Ending
+from echokit.net.handler import Ending
 from echokit.net.reactor import READ, Reactor, Timer
 from echokit.net.segment import Segmentation
 from echokit.net.segmented import open_connection
@@ -81,10 +81,12 @@ class EchoClient:
             self._observer.connected(self.dialed)
             self._reactor = Reactor()
             undo.callback(self._reactor.close)
+            fd = self.dialed.sock.detach()
+            undo.callback(os.close, fd)
             self._connection = open_connection(
                 self._reactor,
-                self.dialed.sock,
-                self.dialed.address,
+                fd,
+                self.dialed.address.sockaddr,
                 self._framing,
                 chunk_size,
                 self,
@@ -303,8 +305,9 @@ class EchoClient:
         else:
             self._fail("the server closed the connection")
 
-    def connection_ended(self, connection: Stream, end: End) -> None:  # noqa: ARG002 - as above
+    def connection_ended(self, connection: Stream) -> None:
         """Whatever ended it, there is nothing more to wait for."""
+        end = connection.end
         self._reactor.stop()
         if self._failure is not None or end.error is None:
             return

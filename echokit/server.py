@@ -1,6 +1,8 @@
 """The echo server: every message that comes goes back to where it came from."""
 
 import contextlib
+import itertools
+import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,8 +13,8 @@ from echokit.errors import ListenError, reason
 from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
 from echokit.net.accept import Acceptor
-from echokit.net.address import EVERY_ADDRESS, Address
-from echokit.net.admission import Refusal
+from echokit.net.address import EVERY_ADDRESS, Address, Sockaddr
+from echokit.net.admission import Admission, Refusal
 from echokit.net.connection import Connection
 from echokit.net.deadlines import Deadlines
 from echokit.net.descriptors import room_for_connections
@@ -88,24 +90,22 @@ class EchoServer:
         self._framing = framing if framing is not None else Raw()
         if limits.max_message is not None:
             self._framing = self._framing.limited(limits.max_message)
-        self._observer = observer if observer is not None else Observer()
-        # Telling of every message costs something even if nobody listens: None if nobody does. Then
-        # connections echo by themselves, unless a subclass has another mind.
-        overridden = type(self._observer).received is not Observer.received
-        self._tell_received = self._observer.received if overridden else None
-        plain = type(self).message_received is EchoServer.message_received
-        self._echo = plain and not overridden
-        self._straight = self._echo and self._framing.transparent and segmentation is None
         self._segmentation = segmentation
         self._limits = limits
         self._most = limits.max_connections or room_for_connections()
         self._admission = limits.admission()
+        self._tell_to(observer if observer is not None else Observer())
+        # Then connections echo by themselves, unless a subclass has another mind.
+        plain = type(self).message_received is EchoServer.message_received
+        self._echo = plain and self._tell_received is None
+        self._straight = self._echo and self._framing.transparent and segmentation is None
         # A dict for its keys: it takes a third of the memory of a set.
         self._connections: dict[Stream, None] = {}
         # Of those that have ended; what is open counts for itself. Where both change, or one is
         # a dict, a look from another thread waits; and one from a signal handler does not.
         self._counted = Counters()
         self._counting = threading.RLock()
+        self._numbers = itertools.count(1)
         self._backlog = backlog
         # Counted where it is asked for, from any thread; begun in the thread that serves.
         self._stops = 0
@@ -144,6 +144,18 @@ class EchoServer:
             send=limits.send_timeout,
             lifetime=limits.max_lifetime,
         )
+
+    def _tell_to(self, observer: Observer) -> None:
+        """Telling of each message and connection costs something: None where nobody listens."""
+        kind = type(observer)
+        self._observer = observer
+        told = kind.accepted is not Observer.accepted
+        self._tell_accepted = observer.accepted if told else None
+        told = kind.received is not Observer.received
+        self._tell_received = observer.received if told else None
+        told = kind.ended is not Observer.ended
+        self._tell_ended = observer.ended if told else None
+        self._tells_clean_ends = self._admission is not None or (told and observer.hears_clean_ends)
 
     # Its life.
 
@@ -198,7 +210,7 @@ class EchoServer:
             return
         self._closed = True
         # What is still open now is torn down: after an error, perhaps the observer's own.
-        self._observer = Observer()
+        self._tell_to(Observer())
         self._acceptor.close()
         for connection in list(self._connections):
             connection.close(Ending.CUT)
@@ -237,44 +249,54 @@ class EchoServer:
         """How many more connections may be taken."""
         return self._most - len(self._connections)
 
-    def _open(self, sock: socket.socket, peer: Address) -> None:
+    def _open(self, fd: int, peer: Sockaddr) -> None:
         """Begin to serve a client, if it may be served."""
-        if self._admission is not None and (refusal := self._admission.enter(peer)) is not None:
-            with self._counting:
-                self._counted.refused[refusal] += 1
-            sock.close()
-            self._tell_refusal(peer, refusal)
+        if self._admission is not None and not self._enters(self._admission, fd, Address.of(peer)):
             return
         try:
-            connection = self._connection(sock, peer)
+            connection = self._connection(fd, peer)
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
-            sock.close()
-            end = End(Ending.ERROR, error, 0, 0, 0)
-            with self._counting:
-                self._counted.accepted += 1
-                self._counted.add_end(end)
-            self._observer.accepted(peer)
-            self._forget(peer, end)
+            os.close(fd)
+            self._could_not_open(Address.of(peer), End(Ending.ERROR, error, 0, 0, 0))
         else:
-            with self._counting:
-                self._counted.accepted += 1
-                self._connections[connection] = None
-            self._observer.accepted(peer)
+            self._connections[connection] = None
+            if self._tell_accepted is not None:
+                self._tell_accepted(connection.peer)
 
-    def _connection(self, sock: socket.socket, peer: Address) -> Stream:
+    def _could_not_open(self, peer: Address, end: End) -> None:
+        with self._counting:
+            self._counted.add_end(end.ending, end)
+        if self._tell_accepted is not None:
+            self._tell_accepted(peer)
+        self._forget(peer, end)
+        if not self._connections:
+            self._none_is_open()
+
+    def _enters(self, admission: Admission, fd: int, peer: Address) -> bool:
+        """Whether a client may be served; if not, its connection is closed."""
+        refusal = admission.enter(peer)
+        if refusal is None:
+            return True
+        with self._counting:
+            self._counted.refused[refusal] += 1
+        os.close(fd)
+        self._tell_refusal(peer, refusal)
+        return False
+
+    def _connection(self, fd: int, peer: Sockaddr) -> Stream:
         """What serves a client: chunks that nobody looks at go straight back."""
         if self._straight:
-            return Straight(self.reactor, sock, peer, self._chunk_size, self, self._pipe)
+            return Straight(self.reactor, fd, peer, self._chunk_size, self, self._pipe)
         return open_connection(
             self.reactor,
-            sock,
+            fd,
             peer,
             self._framing,
             self._chunk_size,
             self,
             echo=self._echo,
             segmentation=self._segmentation,
-            number=self._counted.accepted + 1,
+            number=next(self._numbers),
         )
 
     def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
@@ -342,21 +364,26 @@ class EchoServer:
         """The client has finished: so do we."""
         connection.finish()
 
-    def connection_ended(self, connection: Stream, end: End) -> None:
+    def connection_ended(self, connection: Stream) -> None:
         """Forget it, and let in one that waits."""
+        ending = connection.ending
         with self._counting:
             self._connections.pop(connection, None)
-            self._counted.add_end(end)
+            self._counted.add_end(ending, connection)
         if self._acceptor.paused and self._drain is None and self._room() > 0:
             self._acceptor.resume()
-        self._forget(connection.peer, end)
+        if self._tells_clean_ends or ending is not Ending.CLEAN:
+            self._forget(connection.peer, connection.end)
+        if not self._connections:
+            self._none_is_open()
 
     def _forget(self, peer: Address, end: End) -> None:
         if self._admission is not None:
             self._admission.leave(peer)
-        self._observer.ended(peer, end)
-        if self._connections:
-            return
+        if self._tell_ended is not None:
+            self._tell_ended(peer, end)
+
+    def _none_is_open(self) -> None:
         if self._drain is not None:
             self.reactor.stop()
         elif self._alone:

@@ -28,6 +28,7 @@ from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
+from echokit.net import connection
 from echokit.net.dial import Dialed
 from echokit.observe.observer import Observer
 from echokit.testing import RunningServer
@@ -395,10 +396,10 @@ def test_a_send_that_fails_counts_what_was_to_be_sent(
 ) -> None:
     with serve(_until_end) as port, EchoClient(host, port) as client:
 
-        def fails(_sock: socket.socket, _data: bytes) -> int:
+        def fails(_fd: int, _data: bytes) -> int:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-        monkeypatch.setattr(socket.socket, "send", fails, raising=False)
+        monkeypatch.setattr(connection, "write", fails)
         with pytest.raises(EchoIncomplete) as caught:
             client.echo(b"hello")
         monkeypatch.undo()

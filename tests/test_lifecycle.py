@@ -488,9 +488,7 @@ class _ResetsAtEof(EchoServer):
     """Is in a hurry when the client has finished."""
 
     def eof_received(self, connection: Stream) -> None:
-        linger = struct.pack("ii", 1, 0)
-        connection._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        connection.close()
+        connection.abort(Ending.CLEAN)
 
 
 class _IgnoresEof(EchoServer):
@@ -503,9 +501,9 @@ class _IgnoresEof(EchoServer):
 class _ClosesOthers(EchoServer):
     """Takes one client's reset for everybody's."""
 
-    def connection_ended(self, connection: Stream, end: End) -> None:
-        super().connection_ended(connection, end)
-        if end.ending is Ending.RESET:
+    def connection_ended(self, connection: Stream) -> None:
+        super().connection_ended(connection)
+        if connection.ending is Ending.RESET:
             for other in list(self._connections):
                 other.close()
 
@@ -517,9 +515,9 @@ class _Leaks(EchoServer):
         super().__init__(*args, **options)
         self._kept: list[int] = []
 
-    def connection_ended(self, connection: Stream, end: End) -> None:
+    def connection_ended(self, connection: Stream) -> None:
         self._kept.append(os.dup(self.wakeup_fd))
-        super().connection_ended(connection, end)
+        super().connection_ended(connection)
 
     def close(self) -> None:
         super().close()
@@ -530,9 +528,9 @@ class _Leaks(EchoServer):
 class _ForgetsToTell(EchoServer):
     """Holds on to a connection that was reset."""
 
-    def connection_ended(self, connection: Stream, end: End) -> None:
-        if end.ending is not Ending.RESET:
-            super().connection_ended(connection, end)
+    def connection_ended(self, connection: Stream) -> None:
+        if connection.ending is not Ending.RESET:
+            super().connection_ended(connection)
 
 
 FAULTY = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import select
 import socket
 import struct
@@ -17,7 +18,8 @@ from echokit import Delimited, EchoClient, Framing, LengthPrefixed, Raw
 from echokit.config import Config, load
 from echokit.errors import ConfigError
 from echokit.exchange import Messages
-from echokit.net.address import Address
+from echokit.net import connection as connections
+from echokit.net import segmented, stream
 from echokit.net.handler import End, Ending
 from echokit.net.reactor import Poller, Reactor, SelectorPoller
 from echokit.net.segment import JOINED, RANDOM, Segmentation
@@ -119,17 +121,6 @@ def test_a_pause_lasts_as_long_as_it_was_asked_for(echokit_server: RunningServer
         assert 0.12 < time.monotonic() - began < 2
 
 
-class _Cutting(socket.socket):
-    """Writes down how much the system is given at a time."""
-
-    sent: list[int]
-
-    def send(self, data: Any, *flags: int) -> int:
-        size = super().send(data, *flags)
-        self.sent.append(size)
-        return size
-
-
 class _Ends:
     """Meets a connection that the test drives."""
 
@@ -149,9 +140,9 @@ class _Ends:
         self.eofs += 1
         connection.finish()
 
-    def connection_ended(self, connection: Any, end: End) -> None:
+    def connection_ended(self, connection: Any) -> None:
         assert connection.closed
-        self.ends.append(end)
+        self.ends.append(connection.end)
 
 
 class _Counting:
@@ -183,18 +174,27 @@ class _Stage:
             self.peer = socket.create_connection((host, listener.getsockname()[1]), PATIENCE)
             accepted, sockaddr = listener.accept()
         accepted.setblocking(False)
-        self.sock = _Cutting(fileno=accepted.detach())
-        self.sock.sent = []
-        self._address = Address(family, sockaddr)
+        self.fd = accepted.detach()
+        self._sockaddr = sockaddr
         self._connection: Any = None
+        # How much the system is given at a time.
+        self.sent: list[int] = []
+        self._patch = pytest.MonkeyPatch()
+        for module in (segmented, connections, stream):
+            self._patch.setattr(module, "write", self._write)
+
+    def _write(self, fd: int, data: bytes) -> int:
+        size = os.write(fd, data)
+        self.sent.append(size)
+        return size
 
     def connection(
         self, segmentation: Segmentation, framing: Framing | None = None, number: int = 1
     ) -> Any:
         self._connection = open_connection(
             self.reactor,
-            self.sock,
-            self._address,
+            self.fd,
+            self._sockaddr,
             framing or Raw(),
             65536,
             self.handler,
@@ -212,9 +212,11 @@ class _Stage:
             timer.cancel()
 
     def close(self) -> None:
-        if self._connection is not None and not self._connection.closed:
+        self._patch.undo()
+        if self._connection is None:
+            os.close(self.fd)
+        elif not self._connection.closed:
             self._connection.close()
-        self.sock.close()
         self.peer.close()
         self.reactor.close()
 
@@ -243,7 +245,7 @@ def _sent(stage: _Stage, segmentation: Segmentation, data: bytes, number: int = 
     connection.send(data)
     stage.run(PATIENCE, until=lambda: not connection.sending)
     assert b"".join(_reads(stage.peer, len(data))) == data
-    return stage.sock.sent
+    return stage.sent
 
 
 def test_random_cuts_are_the_same_for_the_same_seed_and_connection(
@@ -269,8 +271,8 @@ def test_what_is_joined_leaves_in_one_piece(stage: _Stage) -> None:
     connection = stage.connection(Segmentation(JOINED, 0.02), LengthPrefixed(prefix_bytes=1))
     for word in (b"one", b"two", b"", b"three"):
         connection.send(word)
-    stage.run(PATIENCE, until=lambda: stage.sock.sent)
-    assert stage.sock.sent == [15]
+    stage.run(PATIENCE, until=lambda: stage.sent)
+    assert stage.sent == [15]
     assert _reads(stage.peer, 15) == [b"\x03one\x03two\x00\x05three"]
 
 
@@ -389,7 +391,7 @@ def test_a_reset_in_a_pause_ends_the_connection_and_does_not_spin(stage: _Stage)
     unasked = not isinstance(stage.poller.poller, SelectorPoller)
     connection = stage.connection(Segmentation((1,), 60.0 if unasked else 0.1))
     connection.send(b"xyz")
-    stage.run(PATIENCE, until=lambda: stage.sock.sent)
+    stage.run(PATIENCE, until=lambda: stage.sent)
     _reset(stage.peer)
     turns = stage.poller.turns
     stage.run(PATIENCE, until=lambda: connection.closed)
@@ -419,7 +421,7 @@ def test_a_servers_client_that_resets_in_a_pause_is_gone_at_once(
 def test_a_pause_costs_no_turns(stage: _Stage) -> None:
     connection = stage.connection(Segmentation((1,), 60.0))
     connection.send(b"xyz")
-    stage.run(PATIENCE, until=lambda: stage.sock.sent)
+    stage.run(PATIENCE, until=lambda: stage.sent)
     # More comes, and the peer finishes: in a pause neither is asked for.
     stage.peer.sendall(b"more")
     stage.peer.shutdown(socket.SHUT_WR)
@@ -428,7 +430,7 @@ def test_a_pause_costs_no_turns(stage: _Stage) -> None:
     stage.reactor.run()
     timer.cancel()
     assert stage.poller.turns - turns <= 3
-    assert stage.sock.sent == [1]
+    assert stage.sent == [1]
     assert stage.handler.ends == []
 
 
@@ -501,7 +503,7 @@ def test_selectors_can_be_asked_for_nothing_and_for_something_again(
 ) -> None:
     with contextlib.closing(_Stage(family, host, SelectorPoller())) as stage:
         told: list[int] = []
-        fd = stage.sock.fileno()
+        fd = stage.fd
         stage.reactor.add(fd, 1, told.append)
         stage.reactor.modify(fd, 0)
         stage.reactor.modify(fd, 0)

@@ -855,16 +855,17 @@ def test_a_host_without_an_address_of_the_family_is_told(
 
 def _accept_fails(monkeypatch: pytest.MonkeyPatch, *codes: int) -> None:
     """Let the next calls of accept() fail with `codes`, one each."""
-    real = socket.socket.accept
+    real = socket.socket._accept  # type: ignore[attr-defined] # no public name
     left = list(codes)
 
-    def accept(sock: socket.socket) -> tuple[socket.socket, Any]:
+    def accept(sock: socket.socket) -> tuple[int, Any]:
         if left:
             code = left.pop(0)
             raise OSError(code, os.strerror(code))
-        return real(sock)
+        accepted: tuple[int, Any] = real(sock)
+        return accepted
 
-    monkeypatch.setattr(socket.socket, "accept", accept)
+    monkeypatch.setattr(socket.socket, "_accept", accept)
 
 
 @pytest.mark.one_family

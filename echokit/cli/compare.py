@@ -64,11 +64,25 @@ def _compared(before: Path, after: Path, tolerance: str) -> "tuple[list[Change],
     """What has changed, and what makes that hard to tell."""
     from echokit.loadgen.compare import compare as compare_results
     from echokit.loadgen.compare import differences
+    from echokit.loadgen.merge import check_histograms
     from echokit.loadgen.result import load_result
 
     share = _percent(tolerance)
-    first, second = load_result(before), load_result(after)
+    first, second = (check_histograms(load_result(path), path) for path in (before, after))
+    for path, result in ((before, first), (after, second)):
+        _check_measured(path, result)
     return compare_results(first, second, share), differences(first, second)
+
+
+def _check_measured(path: Path, result: "Result") -> None:
+    from echokit.errors import ConfigError
+
+    if not any(family.due for family in result.families.values()):
+        why = {
+            "interrupted": ": the run was interrupted",
+            "failed": f": the run failed: {result.error}",
+        }
+        raise ConfigError(f"{path}: there is nothing in it to compare{why.get(result.status, '')}")
 
 
 def _percent(text: str) -> float:

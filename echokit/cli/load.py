@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from echokit.cli.ending import Ended, exit_code, lines
+from echokit.cli.load_interrupts import Interrupts
 from echokit.cli.options import ConnectTimeout, FramingName
 
 if TYPE_CHECKING:
@@ -186,16 +187,19 @@ def load(
     3 if there was nobody to connect to; 4 if an objective was missed, which may be that of errors;
     130 if it was interrupted, whatever the figures are, and 143 by SIGTERM.
     """
-    from echokit.cli.load_outputs import Outputs
-
     with ExitStack() as opened:
+        interrupts = opened.enter_context(Interrupts())
+        from echokit.cli.load_outputs import Outputs
+
         # Told before the run, not after it.
         outputs = opened.enter_context(Outputs(json_file, junit, output, html=html))
         try:
-            result = _run(ctx, outputs)
+            interrupts.opened()
+            result = _run(ctx, outputs, interrupts)
         except Ended:
             raise
         except BaseException as error:
+            interrupts.writing()
             if not outputs.written:
                 from echokit.loadgen.surroundings import unstarted
 
@@ -205,26 +209,23 @@ def load(
         raise Ended(result.exit_code)
 
 
-def _run(ctx: typer.Context, outputs: "Outputs") -> "Result":
+def _run(ctx: typer.Context, outputs: "Outputs", interrupts: Interrupts) -> "Result":
     """Do what the line asks for, and write what it came to, also after an error."""
-    from echokit.cli.load_interrupts import Interrupts
     from echokit.cli.load_options import read_wish
     from echokit.cli.load_progress import shown_progress
     from echokit.loadgen.session import Session
 
-    session = Session(read_wish(ctx), tell=_tell)
-    with Interrupts(session) as interrupts:
-        try:
-            with shown_progress(quiet=outputs.quiet) as session.progress:
-                session.run()
-        except BaseException as error:
-            told = "; ".join(lines(error))
-            interrupts.writing()
-            outputs.write(session.result(told, exit_code(error)))
-            raise
+    session = interrupts.session = Session(read_wish(ctx), tell=_tell)
+    try:
+        with shown_progress(quiet=outputs.quiet) as session.progress:
+            session.run()
+    except BaseException as error:
         interrupts.writing()
-        result = session.result(code=interrupts.code)
-        outputs.write(result)
+        outputs.write(session.result("; ".join(lines(error)), exit_code(error)))
+        raise
+    interrupts.writing()
+    result = session.result(code=interrupts.code)
+    outputs.write(result)
     if interrupts.code and not any(family.requests for family in result.families.values()):
         _tell("interrupted before anything was measured")
     return result

@@ -117,6 +117,8 @@ def _rate_missed(settings: LoadSettings, accounts: Mapping[FamilyName, Account])
                 f"{FAMILY_TITLES[family]}: the rate of {number(settings.rate)} a second was not"
                 f" reached: {number(rate)} a second{unsent}"
             )
+    if found and any(account.response.count for account in accounts.values()):
+        found.append("response times grow for as long as a rate is not reached")
     return found
 
 

@@ -38,9 +38,9 @@ class Bench:
         generator.open()
         return generator.records.take_connects(), generator.last_error
 
-    def turn(self, family: FamilyName, seconds: float, count: int | None) -> Tally:
+    def turn(self, family: FamilyName, seconds: float, count: int | None, last: bool) -> Tally:
         """Run a turn of `family`; see `Generator.turn`."""
-        return self._generators[family].turn(seconds, count)
+        return self._generators[family].turn(seconds, count, last=last)
 
     def interrupt(self) -> None:
         """End the turn that runs, and run none any more. From any thread."""
@@ -48,6 +48,6 @@ class Bench:
             generator.interrupt()
 
     def close(self) -> dict[FamilyName, Tally]:
-        """Close every connection; what the kernel says of them."""
+        """Close every connection; what the kernel says of them, and what was never sent."""
         closing, self._generators = self._generators, {}
         return {family: generator.close() for family, generator in closing.items()}

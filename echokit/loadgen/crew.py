@@ -69,11 +69,13 @@ class Crew:
             connects.update(each)
         return connects, errors[-1] if errors else None
 
-    def turn(self, family: FamilyName, seconds: float, count: int | None = None) -> Turn:
-        """Run a turn of `family`, of at most `count` exchanges."""
+    def turn(
+        self, family: FamilyName, seconds: float, count: int | None = None, *, last: bool = False
+    ) -> Turn:
+        """Run a turn of `family`, of at most `count` exchanges; see `Generator.turn`."""
         workers = self._settings.workers
         counts = [None if count is None else part for part in _shares(count or 0, workers)]
-        calls = [(family, seconds, part) for part in counts if part != 0]
+        calls = [(family, seconds, part, last) for part in counts if part != 0]
         return Turn(self._call("turn", calls))
 
     def interrupt(self) -> None:
@@ -84,7 +86,7 @@ class Crew:
             child.send(("interrupt", ()))
 
     def finish(self) -> dict[FamilyName, Tally]:
-        """Close every connection; what the kernel says of them."""
+        """Close every connection; what the kernel says of them, and what was never sent."""
         together: dict[FamilyName, Tally] = {}
         for tallies in self._call("close", [()] * self._settings.workers):
             for family, tally in tallies.items():

@@ -74,20 +74,25 @@ class Generator:
         """How many lanes are connected."""
         return sum(lane.connected for lane in self._lanes)
 
-    def turn(self, seconds: float, count: int | None = None) -> Tally:
+    def turn(self, seconds: float, count: int | None = None, *, last: bool = False) -> Tally:
         """Send for `seconds`, or until `count` exchanges have begun; wait until all have ended.
 
         Args:
             seconds: How long exchanges begin.
             count: How many may begin; None for no bound.
+            last: Whether there is no other turn for what is due and could not be sent: it counts as
+                unsent.
         """
         if self._interrupted:
             return self.records.fold()
         began, cpu = time.monotonic(), time.process_time()
         self._sending_ended = began
-        most = NEVER if count is None else count
+        # What found no connection in `open` is the first of them.
+        most = NEVER if count is None else count - self.records.limit(count)
+        if not most:
+            return self.records.fold()
         # A round of events first: connections that ended meanwhile are seen before they are used.
-        self._later("turn", 0, lambda: self._start(seconds, most))
+        self._later("turn", 0, lambda: self._start(seconds, most, last))
         self.reactor.run()
         self._begun = False
         self._cancel_timers()
@@ -95,6 +100,8 @@ class Generator:
             # What churns has used its connection: the next exchange is to have one of its own.
             if self._churn or not lane.connected:
                 lane.close()
+        if last or self._interrupted:
+            self._give_up()
         return self.records.fold(
             seconds=time.monotonic() - began,
             sending_seconds=self._sending_ended - began,
@@ -106,15 +113,19 @@ class Generator:
         self.reactor.call_soon(self._end_early)
 
     def close(self) -> Tally:
-        """Close every connection; what the kernel says of them."""
+        """Close every connection; what the kernel says of them, and what was never sent."""
         for lane in self._lanes:
             lane.close()
         self.reactor.close()
+        # What found no connection in `open`, and had no turn that it could be of.
+        self.records.limit(0)
+        self._give_up()
         return self.records.fold()
 
     def _end_early(self) -> None:
         self._interrupted = True
-        self._loop.give_up()
+        if self._sending:
+            self._loop.cut()
         self._stop_sending()
         if not self._begun or not self.records.owed:
             self._abandon()
@@ -137,13 +148,13 @@ class Generator:
 
     # A turn.
 
-    def _start(self, seconds: float, most: int) -> None:
+    def _start(self, seconds: float, most: int, last: bool) -> None:
         if self._interrupted:
             return
         self._begun = self._sending = True
-        self._later("turn", seconds, lambda: self._time_is_up(seconds))
+        self._later("turn", seconds, self._time_is_up)
         self._sweep()
-        self._loop.begin(self._lanes, seconds, most)
+        self._loop.begin(self._lanes, seconds, most, last)
         for lane in self._lanes:
             self._revive(lane)
 
@@ -156,33 +167,31 @@ class Generator:
         else:
             lane.open()
 
-    def _time_is_up(self, seconds: float) -> None:
+    def _time_is_up(self) -> None:
         if self._sending and self._loop.goes_on(self._lanes):
-            self._later("turn", OVERTIME_NS / 1e9, lambda: self._time_is_up(seconds))
-        elif self._loop.behind:
-            # What was due by now is still sent, for as long as the turn was, at most.
-            self._loop.catch_up()
-            self._later("turn", seconds, self._give_up)
+            self._later("turn", OVERTIME_NS / 1e9, self._time_is_up)
         else:
-            self._give_up()
-
-    def _give_up(self) -> None:
-        self.records.unsent += self._loop.give_up()
-        self._stop_sending()
-        self._settle()
+            self._stop_sending()
+            self._settle()
 
     def _stop_sending(self) -> None:
         if self._sending:
             self._sending = False
             self._sending_ended = time.monotonic()
 
+    def _give_up(self) -> None:
+        self.records.unsent += self._loop.give_up()
+
     def _settle(self) -> None:
         """End the turn once nothing may begin and nothing is owed."""
         if self._opening:
             if all(lane.idle for lane in self._lanes):
                 self.reactor.stop()
-        elif self._begun and not self._sending and not self.records.owed:
-            self.reactor.stop()
+        elif self._begun and not self._sending:
+            owed = self.records.owed
+            self._sending_ended += self._loop.wait(owed)
+            if not owed:
+                self.reactor.stop()
 
     # What lanes tell.
 

@@ -20,10 +20,13 @@ def junit_xml(result: Result) -> str:
     cut = "interrupted" if result.status == "interrupted" else None
     _case(suite, "run", "run", result.error or cut, kind="error")
     objectives_of_errors = any(verdict.figure == "errors" for verdict in result.objectives)
+    nothing = not any(family.outcomes.ok for family in result.families.values())
     for name in FAMILIES:
         family = result.families.get(name)
         if family is not None:
-            _case(suite, name, "exchanges", None if objectives_of_errors else _failed(family))
+            # What the exit code is 1 for; errors are else those objectives' to judge.
+            failed = nothing or (family.failed and not objectives_of_errors)
+            _case(suite, name, "exchanges", _failed(family) if failed else _surplus(family))
     for verdict in result.objectives:
         _case(suite, verdict.family, verdict.term, _missed(verdict))
     suite.set("tests", str(len(suite)))
@@ -46,12 +49,17 @@ def _case(
         SubElement(case, kind, message=_NO_XML.sub("?", why))
 
 
-def _failed(family: FamilyResult) -> str | None:
-    if not family.errors:
-        return None
+def _failed(family: FamilyResult) -> str:
+    if not family.due:
+        return "no exchange was begun"
     counts = {**family.outcomes.model_dump(exclude={"ok"}), "never sent": family.unsent}
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     return f"{family.errors} of {family.due} exchanges failed: {kinds}"
+
+
+def _surplus(family: FamilyResult) -> str | None:
+    surplus = family.surplus_bytes
+    return f"{surplus} bytes came that nothing had been sent for" if surplus else None
 
 
 def _missed(verdict: Verdict) -> str | None:

@@ -34,9 +34,9 @@ class Lane:
     """
 
     __slots__ = (
-        "_chunk_size", "_connecting_since", "_cursor", "_due", "_generator", "_mask", "_messages",
-        "_queued", "_records", "_recv", "_send", "_sock", "_take", "_unsent", "_wires", "connected",
-        "failures_in_a_row", "listed", "waiting",
+        "_began", "_chunk_size", "_connecting_since", "_cursor", "_due", "_generator", "_mask",
+        "_messages", "_queued", "_records", "_recv", "_send", "_sock", "_take", "_unsent", "_wires",
+        "connected", "failures_in_a_row", "listed", "waiting",
     )  # fmt: skip
 
     def __init__(self, generator: "Generator", number: int) -> None:
@@ -50,8 +50,10 @@ class Lane:
         self._chunk_size = generator.plan.chunk_size
         self._sock: socket.socket | None = None
         self._connecting_since: int | None = None
-        # When the exchange for which a connection is being made was due.
+        # When the exchange for which a connection is being made was due; and when that was begun,
+        # as long as there is the connection.
         self._due: int | None = None
+        self._began: int | None = None
         # What has been sent and has to come back.
         self._renew()
         self._unsent: memoryview | None = None
@@ -69,9 +71,9 @@ class Lane:
     @property
     def since(self) -> int | None:
         """When the exchange began that has been under way for longest; None where none is."""
-        if self.waiting:
-            return self.waiting[0][2]
-        return None if self._due is None else self._connecting_since
+        if self._began is not None:
+            return self._began
+        return self.waiting[0][2] if self.waiting else None
 
     def _renew(self) -> None:
         """Nothing is to come back any more, and the stream begins anew."""
@@ -90,6 +92,7 @@ class Lane:
         self._connecting_since = now
         # In a closed loop an exchange is due when it begins.
         self._due = now if due == NOW else due
+        self._began = None if due is None else now
         try:
             self._sock = begin_connect(self._generator.plan.address)
         except OSError as error:
@@ -273,6 +276,7 @@ class Lane:
         if self.connected and sock is not None:
             self._records.note_connection(tcp_info(sock))
         self._sock, self.connected, self._connecting_since = None, False, None
+        self._began = None
         self._renew()
         self._queued.clear()
         self._unsent = None

@@ -92,9 +92,9 @@ class FamilyResult(Part):
         description="Exchanges begun: those sent, and those that found no connection."
     )
     unsent: Count = Field(
-        description="Open loop: exchanges that were due, and whose turn never came as no"
-        " connection was free: all were busy, or there was none. They are no part of `requests`;"
-        " objectives of errors count them as errors."
+        description="Open loop: exchanges that were due, and had not been sent when the run ended,"
+        " as no connection was free: all were busy, or there was none. They are no part of"
+        " `requests`; objectives of errors count them as errors."
     )
     outcomes: Outcomes
     bytes_sent: Count = Field(description="Payload of all exchanges, without framing.")
@@ -127,6 +127,11 @@ class FamilyResult(Part):
     def error_percent(self) -> float | None:
         """How many that are of a hundred; None where there should have been none."""
         return 100 * self.errors / self.due if self.due else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether exchanges failed. One never sent is none that did, unless all were never sent."""
+        return self.outcomes.ok < self.requests or bool(self.due and not self.outcomes.ok)
 
     @model_validator(mode="after")
     def _sums(self) -> Self:

@@ -2,8 +2,9 @@
 
 Closed loop: a lane sends its next message when one has come back. Open loop: messages are due at
 times of their own, evenly spaced, whatever has come back; one that finds every lane busy is sent
-as soon as one is free, and its response time counts from when it was due. So a target that stalls
-cannot hide it by slowing its clients down (Gil Tene's "coordinated omission").
+as soon as one is free, in the same turn or in the next, and its response time counts from when it
+was due. So a target that stalls cannot hide it by slowing its clients down (Gil Tene's "coordinated
+omission"), and one that cannot keep the rate falls behind until the run ends.
 """
 
 from collections import deque
@@ -33,9 +34,6 @@ class ClosedLoop:
         exhausted: Is called when no exchange may begin any more.
     """
 
-    # No exchange waits for its turn: there is nothing to catch up with.
-    behind = False
-
     def __init__(
         self, plan: Plan, records: Records, reactor: Reactor, exhausted: Callable[[], None]
     ) -> None:
@@ -45,7 +43,7 @@ class ClosedLoop:
         self._exhausted = exhausted
         self._left = NEVER
 
-    def begin(self, _lanes: list[Lane], _seconds: float, count: int) -> None:
+    def begin(self, _lanes: list[Lane], _seconds: float, count: int, _last: bool) -> None:
         """A turn begins, of at most `count` exchanges."""
         self._left = count
         self._probe.start()
@@ -75,8 +73,12 @@ class ClosedLoop:
         """Nobody waits for what a closed loop does not send."""
         return False
 
-    def catch_up(self) -> None:
-        """There is nothing to catch up with."""
+    def cut(self) -> None:
+        """Nothing falls due."""
+
+    def wait(self, _owed: int) -> float:
+        """Nothing is due that would wait, too."""
+        return 0.0
 
     def give_up(self) -> int:
         """Leave out what is due; how many exchanges that is."""
@@ -95,34 +97,44 @@ class OpenLoop:
     ) -> None:
         self._churn = plan.churn
         self._in_flight = plan.in_flight
+        # How many exchanges may be under way at a time.
+        self._places = plan.connections * plan.in_flight
         self._records = records
         self._reactor = reactor
         self._exhausted = exhausted
         self._left = NEVER
-        # When the turn's time was up, in nanoseconds; 0 before that.
+        self._last_turn = False
+        # When the turn's time was up, in nanoseconds, 0 before that; and whether nothing falls due
+        # in it any more.
         self._up = 0
+        self._over = False
         self._patience = int(plan.timeout * 1e9)
-        self._catching_up = False
+        # How many exchanges are waited for at the turn's end, and since when.
+        self._owed = self._owed_since = 0
         self._free: deque[Lane] = deque()
         self._schedule = Schedule(plan.rate or 1.0, plan.phase)
         self._tick: Timer | None = None
 
-    def begin(self, lanes: list[Lane], seconds: float, count: int) -> None:
-        """A turn of so many seconds begins, of at most `count` exchanges."""
+    def begin(self, lanes: list[Lane], seconds: float, count: int, last: bool) -> None:
+        """A turn of so many seconds begins, of at most `count` exchanges.
+
+        Args:
+            lanes: All that there are.
+            seconds: For how long exchanges fall due.
+            count: How many may begin.
+            last: Whether there is no other turn for what this one leaves.
+        """
         self._left = count
-        self._catching_up = False
-        self._up = 0
+        self._last_turn = last
+        self._up, self._over, self._owed = 0, False, 0
+        # It has waited for a lane, in an earlier turn.
+        waited = self._schedule.left > 0
         # All at once: what is due finds every lane that is free.
         self._free = deque(filter(self._usable, lanes))
         for lane in lanes:
             lane.listed = self._usable(lane)
         self._schedule.begin(monotonic_ns(), seconds, count)
-        self._dispatch(waited=False)
-
-    @property
-    def behind(self) -> bool:
-        """Whether something is due and has not been sent."""
-        return self._schedule.next_due <= monotonic_ns()
+        self._dispatch(waited=waited)
 
     def use(self, lane: Lane) -> None:
         """`lane` has room; it is connected, or will be for each exchange."""
@@ -143,36 +155,64 @@ class OpenLoop:
         """What is due counts as begun, as it found no connection; whether something was."""
         # It did find one where another lane is free.
         self._dispatch(waited=False)
-        due = self.behind
+        due = self._schedule.next_due <= monotonic_ns()
         if due:
             self._advance()
         return due
 
     def goes_on(self, lanes: list[Lane]) -> bool:
-        """The turn's time is up: whether more falls due, as what was in flight then still is.
+        """The turn's time is up: whether more begin, as what was in flight then still is.
 
         A target that stalls as a turn ends would else hold up the schedule itself, and most of
         what it would have kept waiting would never be sent, nor counted.
         """
-        now = monotonic_ns()
         extended = self._up != 0
+        if not extended:
+            # What was due in time is late only for want of ours.
+            self._dispatch(waited=False)
+        now = monotonic_ns()
         self._up = self._up or now
+        in_time = now - self._up < self._patience
         begun = (lane.since for lane in lanes)
-        if now - self._up < self._patience and any(at and at <= self._up for at in begun):
+        if not self._over and in_time and any(at and at <= self._up for at in begun):
             # Beyond the next look, so that nothing is late for it.
             self._schedule.reach(now + 2 * OVERTIME_NS)
             self._dispatch(waited=False)
             return True
-        if extended:
+        if extended and not self._over:
             self._schedule.reach(now)
-        return False
+        self._over = True
+        self._dispatch(waited=False)
+        # What waits for a place just now would in any other turn have had one a moment later.
+        return self._last_turn and in_time and 0 < self._schedule.left <= self._places
 
-    def catch_up(self) -> None:
-        """The turn's time is up: only what was due by now is still sent."""
-        self._catching_up = True
+    def cut(self) -> None:
+        """Nothing falls due from now on, and there is no other turn."""
+        if not self._over:
+            self._over = True
+            self._schedule.reach(monotonic_ns())
+            self._dispatch(waited=False)
+        self._last_turn = True
+
+    def wait(self, owed: int) -> float:
+        """No exchange begins any more in this turn, and so many are still under way.
+
+        Where something is due, it waits for them, and the schedule goes on, by as much as they keep
+        of the places for exchanges. Else a target would seem to do them in no time.
+
+        Returns:
+            By how many seconds it went on since the last call.
+        """
+        if self._last_turn or not self._schedule.left:
+            return 0.0
+        now = monotonic_ns()
+        kept = (now - self._owed_since) * self._owed / self._places
+        self._schedule.extend(kept)
+        self._owed, self._owed_since = owed, now
+        return kept / 1e9
 
     def give_up(self) -> int:
-        """Leave out what is due; how many exchanges that is."""
+        """Leave out what is due; how many exchanges that is. No turn runs."""
         return self._schedule.give_up()
 
     def stop(self) -> None:
@@ -209,6 +249,6 @@ class OpenLoop:
         """One more exchange of the schedule has begun."""
         self._schedule.advance()
         self._left -= 1
-        # Within its time a turn may have none just now; when it is out of time or count, it ends.
-        if not self._left or (self._catching_up and self._schedule.next_due == NEVER):
+        if not self._left:
+            self._schedule.reach(monotonic_ns())
             self._exhausted()

@@ -94,9 +94,9 @@ def _bad(result: Result) -> Iterator[Remark]:
 def _warnings(result: Result) -> Iterator[Remark]:
     if result.status == "interrupted":
         because = f": {result.error}" if result.error not in (None, "interrupted") else ""
-        yield Remark(
-            "warning", f"The run was interrupted{because}. These are the figures until then."
-        )
+        some = any(family.requests for family in result.families.values())
+        until = "These are the figures until then." if some else "Nothing was measured until then."
+        yield Remark("warning", f"The run was interrupted{because}. {until}")
     for name, family in result.families.items():
         title = FAMILY_TITLES[name]
         if family.unsent:

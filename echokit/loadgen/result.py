@@ -8,9 +8,9 @@ completed, interrupted or failed: what is unknown is null, what was not measured
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from echokit.errors import ConfigError, reason
 from echokit.loadgen.figures import Figure, Part
@@ -164,6 +164,12 @@ class Result(Part):
     self_audit: SelfAudit | None
     objectives: list[Verdict]
     merged_from: list[Source] = Field(description="Empty but in a merged document.")
+
+    @model_validator(mode="after")
+    def _has_families(self) -> Self:
+        if self.status == "complete" and not self.families:
+            raise ValueError("a run that is complete should have measured a family")
+        return self
 
     def to_json(self) -> str:
         """The document as text."""

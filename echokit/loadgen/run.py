@@ -103,10 +103,21 @@ class LoadRun:
                 self._warm_up(crew)
                 self._began = time.monotonic()
                 self._take_turns(crew)
+            except NothingCameBack:
+                self._finish(crew)
+                raise
             finally:
                 self._crew = None
-            for family, tally in crew.finish().items():
-                self.accounts[family].add_connections(tally)
+            self._finish(crew)
+
+    def _finish(self, crew: Crew) -> None:
+        """Close every connection, and count what is known only then."""
+        for family, tally in crew.finish().items():
+            account = self.accounts[family]
+            if self.settings.count is not None:
+                # Workers are each behind their own share of it, which is another in every turn.
+                tally.unsent = min(tally.unsent, self.settings.count - account.total.requests)
+            account.add_connections(tally)
 
     def _open(self, crew: Crew) -> None:
         """Connect; a run in which nobody could is none."""
@@ -124,7 +135,7 @@ class LoadRun:
         for family in self.addresses:
             if self.interrupted or not self.settings.warmup:
                 continue
-            tally = crew.turn(family, self.settings.warmup).tally
+            tally = crew.turn(family, self.settings.warmup, last=True).tally
             self._lengthen_turns(tally)
             self.warm_up.add(tally)
 
@@ -145,7 +156,8 @@ class LoadRun:
                 if remains is None or self.interrupted:
                     continue
                 start = time.monotonic() - self._began
-                turn = crew.turn(family, *remains)
+                seconds, count, last = remains
+                turn = crew.turn(family, seconds, count, last=last)
                 self._cpu_seconds += turn.cpu_share * turn.tally.seconds
                 self.accounts[family].add(start, turn.tally)
                 self._look_for_silence(family)
@@ -153,21 +165,26 @@ class LoadRun:
                     self._progress(Progress(self._share(), self.accounts))
             order.reverse()
 
-    def _remains(self, family: FamilyName) -> tuple[float, int | None] | None:
-        """How long, and of how many exchanges, the family's next turn is; None: it has had all."""
+    def _remains(self, family: FamilyName) -> tuple[float, int | None, bool] | None:
+        """How long, and of how many exchanges, the family's next turn is, and whether its last.
+
+        None: it has had all.
+        """
         settings, total = self.settings, self.accounts[family].total
-        seconds, count = self.turn_s, None
+        seconds, count, last = self.turn_s, None, False
         if settings.duration is not None:
             left = settings.duration / len(self.addresses) - total.seconds
             # What is left over for want of a hundredth of a turn is not worth one.
             if left < self.turn_s / 100:
                 return None
+            # It may take longer than that, but no less.
+            last = left - seconds < self.turn_s / 100
             seconds = min(seconds, left)
         if settings.count is not None:
             count = settings.count - total.requests - total.unsent
             if count <= 0:
                 return None
-        return seconds, count
+        return seconds, count, last
 
     def _share(self) -> float:
         shares = [0.0]

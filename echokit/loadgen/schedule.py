@@ -12,14 +12,17 @@ class Schedule:
     """The times at which exchanges are due, in nanoseconds of the monotonic clock.
 
     It goes on from turn to turn as if there was nothing between them, so that the rate is right
-    also where a turn has less than one exchange.
+    also where a turn has less than one exchange. What a turn has left stays due, and has waited in
+    the next one for as long as turns were since: a target that cannot keep the rate is as far
+    behind as in one long turn.
 
     Args:
         rate: Exchanges a second.
         phase: By how much of an interval it is shifted, 0 to 1.
 
     Attributes:
-        next_due: When the next exchange is due; `NEVER` where the turn has none any more.
+        next_due: When the next exchange is due; `NEVER` where the turn has none any more. One that
+            was left is due before the turn began.
     """
 
     __slots__ = ("_began", "_interval", "_last", "_most", "_number", "_turns", "next_due")
@@ -35,13 +38,16 @@ class Schedule:
     def begin(self, now: int, seconds: float, count: int) -> None:
         """Begin a turn of so many seconds, and of at most `count` exchanges."""
         self._began = now - self._turns
-        self._number = max(self._number, math.ceil(self._turns / self._interval))
         self._most = self._number + count
         self._reach(self._turns + seconds * 1e9)
 
     def reach(self, now: int) -> None:
         """Let the turn be as long as until `now`."""
         self._reach(now - self._began)
+
+    def extend(self, nanoseconds: float) -> None:
+        """Let the turn be so much longer."""
+        self._reach(self._turns + nanoseconds)
 
     def _reach(self, turns: float) -> None:
         self._turns = turns
@@ -58,9 +64,14 @@ class Schedule:
         within = self._number < self._last
         self.next_due = int(self._began + self._number * self._interval) if within else NEVER
 
+    @property
+    def left(self) -> int:
+        """How many exchanges the turn has that have not begun."""
+        return self._last - self._number
+
     def give_up(self) -> int:
         """Leave out what is left of the turn; how many exchanges that is."""
-        left = self._last - self._number
+        left = self.left
         self._number = self._last
         self.next_due = NEVER
         return left

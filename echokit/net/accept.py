@@ -3,13 +3,17 @@
 accept() fails for two kinds of reason. Either one connection is gone, or a firewall refused it:
 the next may be well. Or the system is short of something, descriptors or memory above all: then
 the next call would fail at once again, so the queue waits a little, and nothing in it is lost.
+
+What is accepted is handed on as a descriptor. `socket.accept` would make an object of it, which
+costs as much as all else that is done for a connection of one small message: see `_accept`.
 """
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 
-from echokit.net.address import Address
+from echokit.net.address import Sockaddr
 from echokit.net.listen import Listeners
 from echokit.net.reactor import READ, Reactor
 
@@ -36,7 +40,8 @@ class Acceptor:
         reactor: Tells when some wait.
         listeners: Where they wait. They are closed here.
         room: How many more may be taken now.
-        take: Is given each connected, non-blocking socket, with its peer's address.
+        take: Is given the descriptor of each connected, non-blocking socket, which is its own from
+            then on, with its peer's address.
         full: Is told that some wait for whom there is no room: it takes none until `resume`.
         failed: Is told what accept() said: True with it where the system is short of something.
     """
@@ -46,7 +51,7 @@ class Acceptor:
         reactor: Reactor,
         listeners: Listeners,
         room: Callable[[], int],
-        take: Callable[[socket.socket, Address], None],
+        take: Callable[[int, Sockaddr], None],
         full: Callable[[], None],
         failed: Callable[[OSError, bool], None],
     ) -> None:
@@ -103,10 +108,12 @@ class Acceptor:
 
     def _accept(self, listener: socket.socket, most: int) -> None:
         """Take what waits, `most` at most."""
-        family = listener.family
+        # What `socket.accept` itself calls, in CPython and PyPy, before it makes the object. It is
+        # no public name, so the stubs lack it.
+        accept: Callable[[], tuple[int, Sockaddr]] = listener._accept  # type: ignore[attr-defined]  # noqa: SLF001
         for _ in range(most):
             try:
-                sock, sockaddr = listener.accept()
+                fd, peer = accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -116,8 +123,8 @@ class Acceptor:
                     continue
                 self._rest(listener)
                 return
-            sock.setblocking(False)
-            self._take(sock, Address(family, sockaddr))
+            os.set_blocking(fd, False)
+            self._take(fd, peer)
 
     def _pause(self) -> None:
         """Take no more until `resume`: those that come wait in the queue."""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 from echokit.errors import ResolveError, reason
 
-__all__ = ["EVERY_ADDRESS", "Address", "Endpoint", "host_problem", "resolve"]
+__all__ = ["EVERY_ADDRESS", "Address", "Endpoint", "Sockaddr", "host_problem", "resolve"]
 
 # The host that stands for every address of the machine.
 EVERY_ADDRESS = "*"
@@ -29,11 +29,22 @@ _NO_SUCH_ADDRESS = tuple(
 )
 
 
+# Host and port, and for IPv6 two parts more (RFC 3493 section 3.3).
+Sockaddr = tuple[Any, ...]
+
+
 class Address(NamedTuple):
     """One resolved address: a family and what bind() and connect() take."""
 
     family: socket.AddressFamily
-    sockaddr: tuple[Any, ...]
+    sockaddr: Sockaddr
+
+    @classmethod
+    def of(cls, sockaddr: Sockaddr) -> Self:
+        """An address as accept() and connect() have it, of the family that it looks like."""
+        # An IPv6 one has four parts.
+        family = socket.AF_INET6 if len(sockaddr) == 4 else socket.AF_INET  # noqa: PLR2004 - see above
+        return cls(family, sockaddr)
 
     @property
     def host(self) -> str:

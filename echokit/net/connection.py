@@ -1,9 +1,9 @@
 """One non-blocking stream: bytes become messages, and messages bytes.
 
 The way of one message, for a server: the reactor finds the socket readable and calls `on_ready`;
-one `recv` of at most `chunk_size` bytes; the decoder is fed; each message that it gives goes to
+one `read` of at most `chunk_size` bytes; the decoder is fed; each message that it gives goes to
 the handler, which sends its answer; the answer is encoded, and what one chunk caused leaves in one
-`send`. What the socket does not take waits, and until it has gone nothing more is read: a peer
+`write`. What the socket does not take waits, and until it has gone nothing more is read: a peer
 that does not read is not read from, so that memory holds one chunk, one message and that rest.
 
 A client must not stop reading: its server may do just the same, and both would wait for ever.
@@ -15,11 +15,11 @@ its way (RFC 9293 section 3.6.1, RFC 2525 section 2.17): so a connection that en
 peer has finished sends FIN, reads and drops for a bounded while, and closes then.
 """
 
-import socket
+from os import read, write
 from typing import cast
 
 from echokit.framing.base import Decoder, FrameDecoder, Framing
-from echokit.net.address import Address
+from echokit.net.address import Sockaddr
 from echokit.net.handler import Ending, Handler
 from echokit.net.reactor import READ, Reactor
 from echokit.net.stream import SMALL, State, Stream
@@ -27,7 +27,7 @@ from echokit.net.stream import SMALL, State, Stream
 __all__ = ["Connection"]
 
 # Looked up once, as in `stream`.
-_OPEN = State.OPEN
+_OPEN, _CLOSED = State.OPEN, State.CLOSED
 
 
 class Connection(Stream):
@@ -35,10 +35,10 @@ class Connection(Stream):
 
     Args:
         reactor: Tells when the socket is ready.
-        sock: A connected, non-blocking socket.
-        peer: Its peer's address.
+        fd: The descriptor of a connected, non-blocking socket.
+        peer: Its peer's address, as accept() and connect() have it.
         framing: How messages stand on the wire.
-        chunk_size: The most bytes that one recv() asks for.
+        chunk_size: The most bytes that one read asks for.
         handler: Is told what the connection meets.
         full_duplex: Reading goes on while something waits to be sent, as a client must.
         echo: What comes is sent back at once, and the handler is not told of it, where the framing
@@ -46,14 +46,14 @@ class Connection(Stream):
     """
 
     __slots__ = (
-        "_ask", "_decoder", "_frames", "_framing", "_outgoing", "_outgoing_size", "_whole_in",
+        "_decoder", "_frames", "_framing", "_outgoing", "_outgoing_size", "_sent", "_whole_in",
     )  # fmt: skip
 
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
-        peer: Address,
+        fd: int,
+        peer: Sockaddr,
         framing: Framing,
         chunk_size: int,
         handler: Handler,
@@ -76,7 +76,16 @@ class Connection(Stream):
         # What is to follow what the socket did not take, or to leave in one send.
         self._outgoing: list[bytes] | None = None
         self._outgoing_size = 0
-        super().__init__(reactor, sock, peer, chunk_size, handler, full_duplex=full_duplex)
+        self._sent = 0
+        super().__init__(reactor, fd, peer, chunk_size, handler, full_duplex=full_duplex)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that the socket took."""
+        return self._sent
+
+    def _count_out(self, size: int) -> None:
+        self._sent += size
 
     @property
     def unfinished(self) -> bool:
@@ -101,16 +110,17 @@ class Connection(Stream):
         """The reactor's call: the socket is ready for some of `events`."""
         if events != READ and not self._also_readable(events):
             return
+        if not self._ask:
+            self._drop()
+            return
         try:
-            data = self._sock.recv(self._ask)
+            data = read(self._fd, self._ask)
         except BlockingIOError:
             return
         except OSError as error:
             self._lose(error)
             return
-        if self._state is not _OPEN:
-            self._drop(data)
-        elif not data:
+        if not data:
             self._on_eof()
         else:
             size = len(data)
@@ -230,6 +240,20 @@ class Connection(Stream):
             self._transmit(data)
         else:
             self._gather(data)
+
+    def _transmit(self, data: bytes) -> None:
+        if self._state is _CLOSED:
+            return
+        try:
+            sent = write(self._fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._lose(error)
+            return
+        self._sent += sent
+        if sent < len(data):
+            self._keep(memoryview(data)[sent:])
 
     def _gather(self, data: bytes) -> None:
         """Let `data` leave with what else one chunk causes."""

@@ -76,8 +76,8 @@ class Handler(Protocol):
     def eof_received(self, connection: "Stream") -> None:
         """The peer has finished, between two messages: `finish` or `close` now."""
 
-    def connection_ended(self, connection: "Stream", end: End) -> None:
-        """The connection is closed. The last call."""
+    def connection_ended(self, connection: "Stream") -> None:
+        """The connection is closed; `end` says how. The last call."""
 
 
 def ending_of(error: Exception) -> Ending:

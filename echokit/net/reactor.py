@@ -59,6 +59,16 @@ class _Call:
         self.on_ready = function
 
 
+class _Nobody:
+    """Stands where a descriptor has no handler, or has none any more."""
+
+    def on_ready(self, events: int, /) -> object:
+        """Nothing."""
+
+
+_NOBODY = _Nobody()
+
+
 class SelectorPoller:
     """`Poller` over `selectors`, for systems without epoll (kqueue on macOS and the BSDs)."""
 
@@ -137,7 +147,7 @@ class Reactor:
         # A byte on this pair ends the wait when a call comes from elsewhere.
         self._waker, self._wakened = socket.socketpair()
         # By descriptor: the system hands out the lowest number that is free.
-        self._handlers: list[Ready | None] = []
+        self._handlers: list[Ready] = []
         self._timers: list[Timer] = []
         self._orders = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
@@ -169,7 +179,7 @@ class Reactor:
         """As `add`, and calls `handler.on_ready`: one object less for each of many connections."""
         self._poller.register(fd, events)
         if fd >= len(self._handlers):
-            self._handlers.extend([None] * (fd + 1 - len(self._handlers)))
+            self._handlers.extend([_NOBODY] * (fd + 1 - len(self._handlers)))
         self._handlers[fd] = handler
 
     def modify(self, fd: int, events: int) -> None:
@@ -178,12 +188,12 @@ class Reactor:
 
     def remove(self, fd: int) -> None:
         """Forget `fd`; to be called before it is closed."""
-        self._handlers[fd] = None
+        self._handlers[fd] = _NOBODY
         self._poller.unregister(fd)
 
     def discard(self, fd: int) -> None:
         """Forget `fd` if it is there."""
-        if 0 <= fd < len(self._handlers) and self._handlers[fd] is not None:
+        if 0 <= fd < len(self._handlers) and self._handlers[fd] is not _NOBODY:
             self.remove(fd)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
@@ -224,9 +234,7 @@ class Reactor:
                 # An earlier handler of this round may have closed `fd`, or closed it and opened
                 # another under the same number: then this wakes the new one for nothing, which
                 # non-blocking sockets bear.
-                handler = handlers[fd]
-                if handler is not None:
-                    handler.on_ready(events)
+                handlers[fd].on_ready(events)
             if self._timers:
                 self._call_due()
 

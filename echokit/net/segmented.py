@@ -2,10 +2,10 @@
 
 import errno
 import os
-import socket
+from os import write
 
 from echokit.framing.base import Framing
-from echokit.net.address import Address
+from echokit.net.address import Sockaddr
 from echokit.net.connection import Connection
 from echokit.net.handler import Ending, Handler
 from echokit.net.reactor import WRITE, Reactor, Timer
@@ -19,8 +19,8 @@ JOIN_BYTES = 1 << 20
 
 def open_connection(
     reactor: Reactor,
-    sock: socket.socket,
-    peer: Address,
+    fd: int,
+    peer: Sockaddr,
     framing: Framing,
     chunk_size: int,
     handler: Handler,
@@ -30,7 +30,7 @@ def open_connection(
     segmentation: Segmentation | None = None,
     number: int = 0,
 ) -> Connection:
-    """A connection on `sock`: see `Connection` for what is given.
+    """A connection on the socket `fd`: see `Connection` for what is given.
 
     With `segmentation` it sends as that has it; `number` tells it from others.
     """
@@ -38,10 +38,10 @@ def open_connection(
         kind = _Joined if segmentation.how == JOINED else _Cut
         segments = Segments(segmentation, number)
         return kind(
-            reactor, sock, peer, framing, chunk_size, handler, segments, full_duplex=full_duplex
+            reactor, fd, peer, framing, chunk_size, handler, segments, full_duplex=full_duplex
         )
     return Connection(
-        reactor, sock, peer, framing, chunk_size, handler, full_duplex=full_duplex, echo=echo
+        reactor, fd, peer, framing, chunk_size, handler, full_duplex=full_duplex, echo=echo
     )
 
 
@@ -53,8 +53,8 @@ class _Paced(Connection):
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
-        peer: Address,
+        fd: int,
+        peer: Sockaddr,
         framing: Framing,
         chunk_size: int,
         handler: Handler,
@@ -64,7 +64,7 @@ class _Paced(Connection):
     ) -> None:
         self._segments = segments
         self._pause: Timer | None = None
-        super().__init__(reactor, sock, peer, framing, chunk_size, handler, full_duplex=full_duplex)
+        super().__init__(reactor, fd, peer, framing, chunk_size, handler, full_duplex=full_duplex)
 
     def on_ready(self, events: int) -> None:
         """As ever; and in a pause, when nothing is asked for, a reset comes unasked."""
@@ -106,7 +106,7 @@ class _Cut(_Paced):
             self._watch()
 
     def _send_piece(self, unsent: memoryview) -> int:
-        sent = self._sock.send(unsent[: self._segments.left])
+        sent = write(self._fd, unsent[: self._segments.left])
         if self._segments.sent(sent) and self._segments.delay:
             self._wait()
         return sent

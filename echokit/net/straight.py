@@ -2,8 +2,7 @@
 
 This is the whole way of a message where the framing is transparent and no observer asks for
 messages, so it is kept short: one read, one write, and what they come to. What happens seldom is
-left to `connection` and `stream`. `os.read` and `os.write` take the descriptor as it is, where a
-socket object's methods would look at its timeout first.
+left to `connection` and `stream`.
 
 Much at once does not come into this process at all: splice(2) moves the pages that the kernel
 holds from the socket into a pipe, and from the pipe back into the socket. Only what the socket
@@ -13,12 +12,11 @@ does not take is read out of the pipe, and waits as ever.
 import contextlib
 import errno
 import os
-import socket
 from os import read, write
 from typing import Self
 
-from echokit.net.address import Address
-from echokit.net.handler import Ending, Handler
+from echokit.net.address import Sockaddr
+from echokit.net.handler import Handler
 from echokit.net.reactor import READ, Reactor
 from echokit.net.stream import SMALL, State, Stream
 
@@ -69,45 +67,46 @@ class Straight(Stream):
 
     Args:
         reactor: Tells when the socket is ready.
-        sock: A connected, non-blocking socket.
-        peer: Its peer's address.
+        fd: The descriptor of a connected, non-blocking socket.
+        peer: Its peer's address, as accept() has it.
         chunk_size: The most bytes that are taken at once.
         handler: Is told of its ends.
         pipe: For much at once; None is without.
     """
 
-    __slots__ = ("_ask", "_bulk", "_fd", "_pipe")
+    __slots__ = ("_behind", "_pipe")
 
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
-        peer: Address,
+        fd: int,
+        peer: Sockaddr,
         chunk_size: int,
         handler: Handler,
         pipe: Pipe | None,
     ) -> None:
         self._ask = min(chunk_size, SMALL)
-        self._fd = sock.fileno()
         self._pipe = pipe
-        # The pipe while so much comes at once that it goes through there.
-        self._bulk: Pipe | None = None
-        super().__init__(reactor, sock, peer, chunk_size, handler)
+        # How much has come and not gone: so the way of a message need not count both.
+        self._behind = 0
+        super().__init__(reactor, fd, peer, chunk_size, handler)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that the socket took."""
+        return self.bytes_in - self._behind
 
     def on_ready(self, events: int) -> None:
         """The reactor's call: the socket is ready for some of `events`."""
-        if events != READ and not self._also_readable(events):
-            return
-        if self._bulk is not None and self._state is _OPEN:
-            self._pass_on(self._bulk)
-            return
+        ask = self._ask
+        if events != READ or not ask:
+            ask = self._aside(events)
+            if not ask:
+                return
         try:
-            data = read(self._fd, self._ask)
+            data = read(self._fd, ask)
         except OSError as error:
             self._trouble(error)
-            return
-        if self._state is not _OPEN:
-            self._drop(data)
             return
         size = len(data)
         if not size:
@@ -118,13 +117,34 @@ class Straight(Stream):
         try:
             sent = write(self._fd, data)
         except OSError as error:
-            sent = 0
-            self._trouble(error)
-        self.bytes_out += sent
-        if sent != size:
-            self._keep(data[sent:])
+            self._stays_behind(data, error)
+        else:
+            if sent != size:
+                self._stays_behind(data[sent:])
         if size >= SMALL:
             self._expect_as_much(size)
+
+    def _aside(self, events: int) -> int:
+        """Do what is not the usual; how much is to be read then, 0 where that has been done."""
+        if events != READ and not self._also_readable(events):
+            return 0
+        if self._ask:
+            return self._ask
+        if self._state is _OPEN and self._pipe is not None:
+            self._pass_on(self._pipe)
+        else:
+            self._drop()
+        return 0
+
+    def _stays_behind(self, rest: bytes, error: OSError | None = None) -> None:
+        """The socket did not take `rest`: it waits, unless that is since the connection is lost."""
+        self._behind += len(rest)
+        if error is not None:
+            self._trouble(error)
+        self._keep(rest)
+
+    def _count_out(self, size: int) -> None:
+        self._behind -= size
 
     def _trouble(self, error: OSError) -> None:
         """Something was not done: the socket is not ready, or lost."""
@@ -132,9 +152,13 @@ class Straight(Stream):
             self._lose(error)
 
     def _expect_as_much(self, size: int) -> None:
-        """Be ready for as much as has come, or more."""
-        self._bulk = self._pipe if size >= BULK else None
-        self._ask = self._chunk_size if self._pipe is None else min(self._chunk_size, 4 * BULK)
+        """Be ready for as much as has come, or more: through the pipe, or by a read."""
+        if self._state is not _OPEN:
+            return
+        if self._pipe is None:
+            self._ask = self._chunk_size
+        else:
+            self._ask = 0 if size >= BULK else min(self._chunk_size, 4 * BULK)
 
     def _pass_on(self, pipe: Pipe) -> None:
         """Let much go back through the pipe."""
@@ -142,7 +166,7 @@ class Straight(Stream):
             size = os.splice(self._fd, pipe.inlet, self._chunk_size, flags=os.SPLICE_F_NONBLOCK)
         except OSError as error:
             # An urgent byte, which read() leaves out, would stop splice() for ever.
-            self._bulk = None
+            self._expect_as_much(0)
             if error.errno in _UNFIT:
                 self._pipe = None
             else:
@@ -151,22 +175,15 @@ class Straight(Stream):
         if not size:
             # Mostly the peer's end, which read() sees as well. But an urgent byte before a FIN
             # looks the same from here, and what stands behind it has still to be read.
-            self._bulk = None
+            self._expect_as_much(0)
             return
         self.bytes_in += size
         self.messages += 1
         try:
             sent = os.splice(pipe.outlet, self._fd, size, flags=os.SPLICE_F_NONBLOCK)
         except OSError as error:
-            sent = 0
-            self._trouble(error)
-        self.bytes_out += sent
-        if sent != size:
-            self._keep(read(pipe.outlet, size - sent))
-        if size < BULK:
-            self._bulk = None
-
-    def _close(self, ending: Ending, error: Exception | None) -> None:
-        # The number will be another's.
-        self._fd = -1
-        super()._close(ending, error)
+            self._stays_behind(read(pipe.outlet, size), error)
+        else:
+            if sent != size:
+                self._stays_behind(read(pipe.outlet, size - sent))
+        self._expect_as_much(size)

@@ -5,13 +5,13 @@ whatever comes. Ending well is most of it: see there.
 """
 
 import enum
-import socket
-import struct
+import os
+from os import read, write
 
-from echokit.net.address import Address
+from echokit.net.address import Address, Sockaddr
 from echokit.net.handler import End, Ending, Handler, ending_of
-from echokit.net.queued import queued
 from echokit.net.reactor import READ, WRITE, Reactor, Timer
+from echokit.net.socket_calls import queued, reset_at_close, shut_down
 
 __all__ = ["SMALL", "State", "Stream"]
 
@@ -22,8 +22,6 @@ SMALL = 448
 LINGER_BYTES = 64 << 10
 LINGER_SECONDS = 1.0
 LINGER_AT_MOST = 60.0
-# struct linger of socket(7): on, and for no time.
-_RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 class State(enum.Enum):
@@ -44,20 +42,25 @@ _CLEAN: tuple[Ending, Exception | None] = (Ending.CLEAN, None)
 class Stream:
     """A connected socket in a reactor. It takes the socket over and closes it.
 
+    It is known by its descriptor: `os.read` and `os.write` take that as it is, where a socket
+    object's methods would look at its timeout first, and the object is as large as all the rest.
+
     Args:
         reactor: Tells when the socket is ready.
-        sock: A connected, non-blocking socket.
-        peer: Its peer's address.
+        fd: The descriptor of a connected, non-blocking socket.
+        peer: Its peer's address, as accept() and connect() have it.
         chunk_size: The most bytes that are read at once.
         handler: Is told what it meets.
         full_duplex: Reading goes on while something waits to be sent, as a client must.
     """
 
     __slots__ = (
+        "_ask",
         "_chunk_size",
         "_dropped",
         "_end",
         "_eof",
+        "_fd",
         "_fin_sent",
         "_full_duplex",
         "_handler",
@@ -68,31 +71,30 @@ class Stream:
         "_seen_at",
         "_seen_in",
         "_seen_out",
-        "_sock",
         "_state",
         "_unsent",
         "bytes_in",
-        "bytes_out",
         "messages",
     )
+
+    # How much the next read asks for; 0 where what comes does not go the usual way.
+    _ask: int
 
     def __init__(
         self,
         reactor: Reactor,
-        sock: socket.socket,
-        peer: Address,
+        fd: int,
+        peer: Sockaddr,
         chunk_size: int,
         handler: Handler,
         *,
         full_duplex: bool = False,
     ) -> None:
-        # The other half of an Address can be told from it.
-        self._peer = peer.sockaddr
+        self._peer = peer
         self.bytes_in = 0
-        self.bytes_out = 0
         self.messages = 0
         self._reactor = reactor
-        self._sock = sock
+        self._fd = fd
         self._chunk_size = chunk_size
         self._handler = handler
         self._full_duplex = full_duplex
@@ -109,7 +111,16 @@ class Stream:
         self._seen_in = -1
         self._seen_out = 0
         self._seen_at = 0.0
-        reactor.add_ready(sock.fileno(), READ, self)
+        reactor.add_ready(fd, READ, self)
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes that the socket took."""
+        raise NotImplementedError
+
+    def _count_out(self, size: int) -> None:
+        """The socket took `size` of the bytes that waited."""
+        raise NotImplementedError
 
     def on_ready(self, events: int) -> None:
         """The reactor's call: the socket is ready for some of `events`."""
@@ -121,9 +132,7 @@ class Stream:
     @property
     def peer(self) -> Address:
         """The peer's address."""
-        # An IPv6 one has four parts. The socket would have to make its family of a number first.
-        family = socket.AF_INET6 if len(self._peer) == 4 else socket.AF_INET  # noqa: PLR2004 - see above
-        return Address(family, self._peer)
+        return Address.of(self._peer)
 
     @property
     def closed(self) -> bool:
@@ -141,7 +150,7 @@ class Stream:
 
         0 where the system does not tell, and once it is closed.
         """
-        return 0 if self._state is _CLOSED else queued(self._sock)
+        return 0 if self._state is _CLOSED else queued(self._fd)
 
     @property
     def unfinished(self) -> bool:
@@ -152,6 +161,16 @@ class Stream:
     def pausing(self) -> bool:
         """Whether it keeps what waits to itself for a while, on purpose."""
         return False
+
+    @property
+    def ending(self) -> Ending:
+        """How it has ended; before that, how it would if its peer ended it in good order now."""
+        return self._end[0]
+
+    @property
+    def end(self) -> End:
+        """How it has ended, and what it has counted."""
+        return End(*self._end, self.bytes_in, self.bytes_out, self.messages)
 
     @property
     def finished(self) -> bool:
@@ -169,7 +188,7 @@ class Stream:
         elif self.bytes_out != self._seen_out:
             # Out has moved what the peer has taken: one that reads slowly empties what the system
             # holds, long after the last send. Where all has been taken, the system is not asked.
-            out = self.bytes_out - queued(self._sock)
+            out = self.bytes_out - queued(self._fd)
             if out != self._seen_out:
                 self._seen_out, self._seen_at = out, now
         return self._seen_at
@@ -183,30 +202,23 @@ class Stream:
         self._handler.eof_received(self)
         self._watch()
 
-    def _drop(self, data: bytes) -> None:
+    def _drop(self) -> None:
         """Input that comes after our last word is read only so that no RST follows it."""
+        try:
+            data = read(self._fd, self._chunk_size)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(error)
+            return
         self._dropped += len(data)
-        if not data or (self._dropped > LINGER_BYTES and not queued(self._sock)):
+        if not data or (self._dropped > LINGER_BYTES and not queued(self._fd)):
             self._close(*self._end)
 
     # Writing.
 
     def _flush(self) -> None:
         """Send what has been kept back to leave in one piece."""
-
-    def _transmit(self, data: bytes) -> None:
-        if self._state is _CLOSED:
-            return
-        try:
-            sent = self._sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._lose(error)
-            return
-        self.bytes_out += sent
-        if sent < len(data):
-            self._keep(memoryview(data)[sent:])
 
     def _keep(self, rest: bytes | memoryview) -> None:
         """Let what the socket did not take wait until it does."""
@@ -230,7 +242,7 @@ class Stream:
         except OSError as error:
             self._lose(error)
             return
-        self.bytes_out += sent
+        self._count_out(sent)
         if sent < len(self._unsent):
             self._unsent = self._unsent[sent:]
             self._watch()
@@ -245,7 +257,7 @@ class Stream:
 
     def _send_piece(self, unsent: memoryview) -> int:
         """Give the socket what waits; how much it took."""
-        return self._sock.send(unsent)
+        return write(self._fd, unsent)
 
     def _may_write(self) -> bool:
         """Whether something waits for the socket to take it."""
@@ -264,14 +276,16 @@ class Stream:
             wanted |= READ
         if wanted != self._interest:
             self._interest = wanted
-            self._reactor.modify(self._sock.fileno(), wanted)
+            self._reactor.modify(self._fd, wanted)
 
     # Ending.
 
     def send_fin(self) -> None:
         """Half-close: nothing more will be sent, reading goes on. Nothing may be waiting."""
+        if self._state is _CLOSED:
+            return
         try:
-            self._sock.shutdown(socket.SHUT_WR)
+            shut_down(self._fd)
         except OSError as error:
             self._lose(error)
 
@@ -281,6 +295,7 @@ class Stream:
         if self._state is not _OPEN:
             return
         self._state = _FINISHING
+        self._ask = 0
         self._end = (ending, error)
         if self._unsent is None:
             self._conclude()
@@ -311,7 +326,7 @@ class Stream:
         For a peer that has not read for long: else the system would keep it for minutes more.
         """
         if self._state is not _CLOSED:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+            reset_at_close(self._fd)
             self._close(ending, error)
 
     def _conclude(self) -> None:
@@ -323,17 +338,17 @@ class Stream:
             self._close(*self._end)
             return
         try:
-            self._sock.shutdown(socket.SHUT_WR)
+            shut_down(self._fd)
         except OSError:
             self._close(*self._end)
             return
-        self._linger_on(queued(self._sock), self._reactor.clock() + LINGER_AT_MOST)
+        self._linger_on(queued(self._fd), self._reactor.clock() + LINGER_AT_MOST)
 
     def _linger_on(self, held: int, until: float) -> None:
         """Wait for the peer's end: a while, and again while it takes some of what is `held`."""
 
         def look() -> None:
-            left = queued(self._sock)
+            left = queued(self._fd)
             if 0 < left < held and self._reactor.clock() < until:
                 self._linger_on(left, until)
             else:
@@ -353,10 +368,16 @@ class Stream:
         if self._state is _CLOSED:
             return
         self._state = _CLOSED
+        self._end = (ending, error)
         if self._linger is not None:
             self._linger.cancel()
         self._unsent = None
-        self._reactor.remove(self._sock.fileno())
-        self._sock.close()
-        end = End(ending, error, self.bytes_in, self.bytes_out, self.messages)
-        self._handler.connection_ended(self, end)
+        # The number will be another's.
+        fd, self._fd = self._fd, -1
+        self._reactor.remove(fd)
+        try:  # noqa: SIM105 - suppress() would cost more than the call
+            os.close(fd)
+        except ConnectionResetError:
+            # So say the BSDs where the peer has reset it. It is closed.
+            pass
+        self._handler.connection_ended(self)

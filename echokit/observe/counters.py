@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from echokit.net.admission import Refusal
-from echokit.net.handler import End, Ending
+from echokit.net.handler import Ending
 
 __all__ = ["Counters"]
 
@@ -53,21 +53,23 @@ class Counters:
     pauses: int = 0
     accept_failures: int = 0
 
-    def add_end(self, end: End) -> None:
+    def add_end(self, ending: Ending, traffic: _Traffic) -> None:
         """A connection has ended."""
-        self.ended[end.ending] += 1
-        self.add(end)
+        self.accepted += 1
+        self.ended[ending] += 1
+        self.add(traffic)
 
-    def add(self, traffic: "_Traffic | End") -> None:
+    def add(self, traffic: _Traffic) -> None:
         """Add what a connection has counted."""
         self.messages += traffic.messages
         self.bytes_in += traffic.bytes_in
         self.bytes_out += traffic.bytes_out
 
-    def with_open(self, connections: Iterable["_Traffic"]) -> "Counters":
+    def with_open(self, connections: Iterable[_Traffic]) -> "Counters":
         """These, and what the `connections` that are still open have counted so far."""
         whole = self + Counters()
         for connection in connections:
+            whole.accepted += 1
             whole.open += 1
             whole.add(connection)
         return whole

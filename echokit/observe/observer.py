@@ -19,9 +19,12 @@ class Observer:
     """Is told what happens. Every method does nothing; a subclass overrides what it wants.
 
     Called in the thread that serves, between two events: what takes long here holds up everyone.
-    What a method raises ends the run. If `received` is not overridden, messages are not told of at
-    all, and cost nothing.
+    What a method raises ends the run. What is not overridden of `accepted`, `received` and `ended`
+    is not told at all, and costs nothing.
     """
+
+    # Whether `ended` is to be told of connections that ended in good order, too.
+    hears_clean_ends = True
 
     # The server.
 

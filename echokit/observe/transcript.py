@@ -24,6 +24,8 @@ ENDS_A_SECOND = 10
 class Diagnostics(Observer):
     """Tells on `err` what went wrong, and nothing else: one line each, `echokit: ...`."""
 
+    hears_clean_ends = False
+
     def __init__(self, err: TextIO | None = None) -> None:
         self._err = err if err is not None else sys.stderr
         self._words = RateLimits(ENDS_A_SECOND)
@@ -78,6 +80,8 @@ class Diagnostics(Observer):
 
 class Transcript(Diagnostics):
     """Tells on `out` what the exercise's server and client print, flushed line by line."""
+
+    hears_clean_ends = True
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
         super().__init__(err)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,6 +115,30 @@ def test_files_that_are_no_results_are_told(command: tuple[str, ...], tmp_path: 
         assert (done.code, done.out) == (2, b"")
         assert done.complaint.startswith(f"{path}: {problem}")
     assert not Path("out.json").exists()
+
+
+def test_what_has_nothing_to_compare_is_told(tmp_path: Path) -> None:
+    good = Path(__file__).parents[1] / "loadgen" / "example.json"
+
+    def told(change: dict[str, Any], *, other: bool = False) -> str:
+        path = tmp_path / "run.json"
+        path.write_text(json.dumps(example() | change))
+        done = run("compare", *((str(path), str(good)) if other else (str(good), str(path))))
+        assert (done.code, done.out) == (2, b"")
+        assert done.complaint.startswith(f"{path}: ")
+        return done.complaint.removeprefix(f"{path}: ")
+
+    nothing = "there is nothing in it to compare"
+    cut = {"families": {}, "status": "interrupted", "error": "interrupted"}
+    assert told(cut) == told(cut, other=True) == f"{nothing}: the run was interrupted"
+    failed = {"families": {}, "status": "failed", "error": "no\x1bbody"}
+    assert told(failed) == f"{nothing}: the run failed: no\\x1bbody"
+    assert "a run that is complete should have measured a family" in told({"families": {}})
+    families = example()["families"]
+    families["ipv6"]["slices"][0]["response"]["histogram"] = "nonsense"
+    assert told({"families": families}).startswith(
+        "families.ipv6.slices.0.response: a histogram cannot be decoded: "
+    )
 
 
 def test_what_a_file_says_of_itself_is_told_as_text(tmp_path: Path) -> None:

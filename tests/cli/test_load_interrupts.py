@@ -32,13 +32,38 @@ def session() -> _Session:
 
 
 def _interrupts(session: _Session) -> Interrupts:
-    return Interrupts(cast("Session", session))
+    """Those of a load whose outputs are open."""
+    interrupts = Interrupts()
+    interrupts.opened()
+    interrupts.session = cast("Session", session)
+    return interrupts
 
 
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Signals that follow each other at once are several."""
     monkeypatch.setattr(load_interrupts, "_SAME", 0.0)
+
+
+@pytest.mark.usefixtures("apart")
+def test_before_there_is_somewhere_to_write_to_the_first_waits_and_the_second_ends_it() -> None:
+    with Interrupts() as interrupts:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt) as ended:
+            interrupts.opened()
+    assert exit_code(ended.value) == 143
+    with Interrupts():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("apart")
+def test_before_there_is_a_session_the_first_ends_it_at_once() -> None:
+    with Interrupts() as interrupts:
+        interrupts.opened()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
 
 
 @pytest.mark.usefixtures("apart")

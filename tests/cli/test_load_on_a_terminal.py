@@ -103,6 +103,33 @@ def test_an_interrupt_before_anything_is_measured_ends_it_at_once_and_still_writ
     assert _cut_short(junit) == "interrupted"
 
 
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_an_interrupt_while_outputs_are_opened_leaves_its_documents_too(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    path, junit, page = tmp_path / "run.json", tmp_path / "run.xml", tmp_path / "run.html"
+    os.mkfifo(junit)
+    flags = ("--json", str(path), "--junit", str(junit), "--html", str(page))
+    with Running("load", *flags) as running:
+        deadline = time.monotonic() + DEADLINE
+        while not path.exists():
+            assert time.monotonic() < deadline
+            os.sched_yield()
+        # The next file is a pipe that nobody reads as yet.
+        running.signal(number)
+        with junit.open("rb") as reading:
+            suite = reading.read().decode()
+        done = running.end()
+    assert (done.code, done.complaint, done.out) == (code, "interrupted", b"")
+    document = document_in(path.read_bytes())
+    assert (document["status"], document["exit_code"]) == ("interrupted", code)
+    assert document["families"] == {}
+    assert 'errors="1"' in suite
+    assert "The run was interrupted. Nothing was measured until then." in page.read_text()
+
+
 def test_an_interrupt_while_the_result_is_written_cuts_nothing_short(
     tmp_path: Path, echo_server: EchoServer
 ) -> None:

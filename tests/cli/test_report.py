@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,11 +98,16 @@ def test_a_load_that_finds_nobody_writes_a_page_that_says_so(page: Path) -> None
 
 
 def test_a_load_that_is_interrupted_writes_a_page_of_what_it_has(page: Path) -> None:
-    with FakeServer(HOST, echoes) as server:
-        target = f"{TARGET}:{server.port}"
-        with Running("load", target, "-d", "1h", *QUICK, "--html", str(page)) as running:
-            while server.accepted < 2:
-                os.sched_yield()
+    began = threading.Event()
+
+    def answer(sock: socket.socket, data: bytes) -> bytes:
+        began.set()
+        return echoes(sock, data)
+
+    with FakeServer(HOST, answer) as server:
+        flags = ("-d", "1h", "--warmup", "0", "--no-calibrate", "--html", str(page))
+        with Running("load", f"{TARGET}:{server.port}", *flags) as running:
+            assert began.wait(10)
             done = running.end(signal.SIGINT)
     found, result = _read(page)
     assert result.status == "interrupted"

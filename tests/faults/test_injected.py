@@ -1,4 +1,4 @@
-"""System calls that fail, by strace: what accept4, sendto, socket and bind can say."""
+"""System calls that fail, by strace: what accept4, write, socket and bind can say."""
 
 import signal
 import socket
@@ -77,6 +77,21 @@ def test_a_connection_that_fails_in_the_queue_is_passed_over_without_a_word(
     assert _injected(log) == 1
 
 
+def _write_of(data: str, log: Path) -> int:
+    """Which of a server's writes, from 1, sends `data` as the second echo."""
+    with (
+        Serving(HOST, under=injecting("write", None, log)) as server,
+        server.connect() as other,
+        server.connect() as sock,
+    ):
+        assert _echoes(other)
+        sock.sendall(data.encode())
+        assert receive(sock, len(data)) == data.encode()
+    writes = [line for line in log.read_text().splitlines() if "write(" in line]
+    (found,) = [number for number, line in enumerate(writes, 1) if f', "{data}", ' in line]
+    return found
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -89,12 +104,13 @@ def test_a_send_that_fails_ends_its_connection_and_no_other(
     error: str, words: str, tmp_path: Path
 ) -> None:
     log = tmp_path / "calls"
+    when = _write_of("lost", log)
     with (
-        Serving(HOST, under=injecting("sendto", f"error={error}:when=2", log)) as server,
+        Serving(HOST, under=injecting("write", f"error={error}:when={when}", log)) as server,
         server.connect() as other,
     ):
-        assert _echoes(other)
         with server.connect() as sock:
+            assert _echoes(other)
             sock.sendall(b"lost")
             assert sock.recv(1) == b""
             end = server.next("end")

@@ -654,7 +654,7 @@ def _accepted(server: EchoServer) -> socket.socket:
     """The server's end of its only connection."""
     until(lambda: len(server._connections) == 1)
     (connection,) = server._connections
-    return connection._sock
+    return socket.socket(fileno=os.dup(connection._fd))
 
 
 @pytest.mark.one_family
@@ -667,12 +667,12 @@ def test_buffers_are_those_of_accepted_sockets_and_bound_what_is_kept_for_a_peer
     taken = {}
     for server in (small, system):
         with _small(host, server.port) as sock:
-            own = _accepted(server)
             taken[server] = _flood(sock)
             if server is small:
                 # The system takes twice as much, for its bookkeeping.
-                for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-                    assert own.getsockopt(socket.SOL_SOCKET, option) == 64 << 10
+                with _accepted(server) as own:
+                    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+                        assert own.getsockopt(socket.SOL_SOCKET, option) == 64 << 10
             reset(sock)
     # What the client's system keeps to send is in both.
     assert taken[small] < taken[system] - (1 << 20)
@@ -691,8 +691,7 @@ def test_keepalive_and_user_timeout_are_those_of_accepted_sockets(
         ({"keepalive": 0}, False, None),
     ):
         server = serving(**limits)
-        with client(host, server.port):
-            sock = _accepted(server)
+        with client(host, server.port), _accepted(server) as sock:
             assert bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)) is on
             found = [sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names]
             assert values is None or found == values

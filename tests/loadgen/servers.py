@@ -21,6 +21,7 @@ __all__ = [
     "never_answers",
     "resets",
     "stalls_once",
+    "stalls_twice",
 ]
 
 # What a server does with a chunk that came: answers it with something, maybe nothing; None closes.
@@ -129,6 +130,21 @@ def stalls_once(seconds: float, after: int) -> Answer:
         nonlocal seen
         seen += 1
         if seen == after:
+            time.sleep(seconds)
+        return data
+
+    return answer
+
+
+def stalls_twice(seconds: float, size: int) -> Answer:
+    """Echoes, but takes a while for each of the first two chunks with which `size` bytes came."""
+    seen = stalls = 0
+
+    def answer(_sock: socket.socket, data: bytes) -> bytes:
+        nonlocal seen, stalls
+        seen += len(data)
+        if seen >= size and stalls < 2:
+            stalls += 1
             time.sleep(seconds)
         return data
 

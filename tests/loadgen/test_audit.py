@@ -56,7 +56,8 @@ def test_a_busy_generator_is_told_with_what_to_do() -> None:
 def test_a_rate_that_was_not_reached_is_told_with_what_was() -> None:
     found = _audit(_tally(unsent=50), rate=150.0)
     assert found.verdict == (
-        "IPv4: the rate of 150 a second was not reached: 100 a second, 50 were never sent"
+        "IPv4: the rate of 150 a second was not reached: 100 a second, 50 were never sent;"
+        " response times grow for as long as a rate is not reached"
     )
     assert _audit(_tally(), rate=101.0).trustworthy
 

@@ -1,5 +1,6 @@
 """The generator on sockets: what it counts, what it measures, and that it tells the truth."""
 
+import itertools
 import resource
 import socket
 import statistics
@@ -31,12 +32,26 @@ from tests.loadgen.servers import (
     never_answers,
     resets,
     stalls_once,
+    stalls_twice,
 )
 
 
 def _turn(generator: Generator, seconds: float = 0.2, count: int | None = None) -> Tally:
     generator.open()
     return generator.turn(seconds, count)
+
+
+def _turns(generator: Generator, count: int, seconds: float = 0.06) -> list[Tally]:
+    """So many turns, the last of which is followed by none."""
+    generator.open()
+    return [generator.turn(seconds, last=number == count - 1) for number in range(count)]
+
+
+def _one(tallies: list[Tally]) -> Tally:
+    whole = Tally()
+    for tally in tallies:
+        whole.add(tally)
+    return whole
 
 
 def _percentile(times: dict[int, int], name: str) -> int:
@@ -157,7 +172,9 @@ def test_a_stall_shows_in_the_response_times_of_all_that_were_due(loading: Loadi
     # At 500 a second, a hundred are due while the server does nothing for 200 ms: a fifth of all.
     stalling = stalls_once(0.2, after=150)
     tally = _turn(loading(stalling, connections=4, rate=500.0), 1.0)
-    assert dict(tally.outcomes) == {"ok": 500}
+    # And what falls due while the last is on its way.
+    assert dict(tally.outcomes) == {"ok": tally.requests}
+    assert 500 <= tally.requests < 550
     # Only those few that were on their way can see it from their send.
     assert _percentile(tally.service, "p90") < 50_000
     assert _percentile(tally.response, "p90") > 80_000
@@ -171,10 +188,12 @@ def test_a_stall_at_the_end_of_a_turn_shows_in_all_that_were_due_meanwhile(
     loading: Loading, churn: bool
 ) -> None:
     # The stall begins with the last of a turn's fifty, and a hundred more are due until it ends.
+    # The next turn has what could not be sent in that one.
     stalling = stalls_once(0.2, after=50)
-    tally = _turn(loading(stalling, connections=4, rate=500.0, churn=churn), 0.1)
+    tally = _one(_turns(loading(stalling, connections=4, rate=500.0, churn=churn), 2, 0.1))
     assert dict(tally.outcomes) == {"ok": tally.requests}
-    assert tally.requests + tally.unsent >= 140
+    assert tally.unsent == 0
+    assert tally.requests >= 190
     assert sum(count for time, count in tally.response.items() if time > 20_000) >= 80
     assert 190_000 < max(tally.response) < 1_000_000
 
@@ -187,15 +206,92 @@ def test_a_closed_loop_is_blind_to_what_a_stall_holds_up(loading: Loading) -> No
     assert 4 <= held_up <= tally.requests / 100
 
 
+def _as_far_behind(tally: Tally, rate: float) -> bool:
+    """Whether the longest response is what theory has for a target that cannot keep `rate`.
+
+    The last that was sent has waited since as many were due as are left, and then took its time.
+    """
+    wait, slack = tally.unsent / rate * 1e6, 0.1 * max(tally.response)
+    return wait - slack <= max(tally.response) <= wait + max(tally.service) + slack
+
+
 @pytest.mark.one_family
 def test_a_rate_that_cannot_be_reached_leaves_some_unsent(loading: Loading) -> None:
-    tally = _turn(loading(delays(0.010), rate=1000.0), 0.3)
+    (tally,) = _turns(loading(delays(0.010), rate=1000.0), 1, 0.3)
     assert tally.outcomes["ok"] == tally.requests
-    # The schedule has 300, and what falls due while the last that was in flight comes back; as
-    # long again as the turn was, at most, is spent on catching up.
+    # The schedule has 300, and what falls due while the last that was in flight comes back.
     assert tally.requests + tally.unsent >= 300
     assert tally.unsent > 200
     assert tally.rate < 110
+    assert _as_far_behind(tally, 1000.0)
+
+
+@pytest.mark.slow
+def test_what_is_behind_at_a_turns_end_stays_behind_as_in_one_long_turn(loading: Loading) -> None:
+    tallies = _turns(loading(delays(0.010), rate=500.0), 10)
+    whole = _one(tallies)
+    assert dict(whole.outcomes) == {"ok": whole.requests}
+    assert [tally.unsent for tally in tallies[:-1]] == [0] * 9
+    # Everything that was due in the time that rates are by has been sent, or is told.
+    assert whole.requests + whole.unsent == pytest.approx(500 * whole.sending_seconds, rel=0.05)
+    assert _as_far_behind(whole, 500.0)
+    assert _percentile(whole.response, "p50") == pytest.approx(max(whole.response) / 2, rel=0.2)
+    # It only grows, and nobody else's turn is counted: there is nothing but the one connection's
+    # time in it.
+    assert all(
+        min(later.response) > max(earlier.response) - max(earlier.service)
+        for earlier, later in itertools.pairwise(tallies)
+    )
+    busy = sum(time * count for time, count in whole.service.items()) / 1e6
+    assert whole.sending_seconds == pytest.approx(busy, rel=0.1)
+    # What had to wait for the connection was not late for want of the generator's time.
+    assert not any(tally.lateness for tally in tallies[1:])
+
+
+def test_a_turn_that_ends_by_its_count_ends_the_schedule_with_it(loading: Loading) -> None:
+    generator = loading(echoes, connections=2, rate=500.0)
+    generator.open()
+    assert generator.turn(60.0, 20).requests == 20
+    following = generator.turn(0.1, last=True)
+    assert 50 <= following.requests + following.unsent < 500
+
+
+def test_the_wait_between_turns_is_in_no_response_time(loading: Loading) -> None:
+    generator = loading(delays(0.010), rate=500.0)
+    generator.open()
+    first = generator.turn(0.1)
+    time.sleep(0.5)
+    second = generator.turn(0.01, last=True)
+    assert second.unsent > 0
+    assert _as_far_behind(_one([first, second]), 500.0)
+    assert max(second.response) < 500_000
+
+
+def test_what_only_waits_for_its_turn_as_the_last_turn_ends_is_still_sent(
+    loading: Loading,
+) -> None:
+    # The last of the turn's forty, and what is sent meanwhile, as far as there is room.
+    stalling = stalls_twice(0.025, 40 * 64)
+    (tally,) = _turns(loading(stalling, rate=400.0, in_flight=8), 1, 0.1)
+    assert tally.requests >= 48
+    assert (tally.unsent, dict(tally.outcomes)) == (0, {"ok": tally.requests})
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_an_interrupt_counts_what_was_due_and_could_not_be_sent(
+    loading: Loading, between: bool
+) -> None:
+    generator = loading(delays(0.010), rate=500.0)
+    generator.open()
+    if between:
+        tally = _one([generator.turn(0.2), generator.close()])
+    else:
+        generator.reactor.call_later(0.2, generator.interrupt)
+        tally = generator.turn(60.0)
+    assert tally.requests + tally.unsent >= 100
+    assert tally.unsent > 50
+    assert _as_far_behind(tally, 500.0)
+    assert generator.records.unsent == 0
 
 
 def test_sends_that_are_late_for_what_the_generator_reads_first_are_known_to_be(
@@ -300,6 +396,22 @@ def test_a_target_that_refuses_is_counted_and_not_pounded(
     assert tally.seconds < 1
 
 
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_count_is_reached_exactly_also_where_connections_failed_before(
+    loading: Loading, host: str, count: int
+) -> None:
+    with reserved_port(host) as port:
+        generator = loading(port, connections=3)
+        generator.open()
+        tally = generator.turn(60.0, count)
+        idle = loading(port, connections=3)
+        idle.open()
+    assert dict(tally.outcomes) == {"refused": count}
+    assert tally.requests == count
+    # One that has no share of the count has none of what failed either.
+    assert idle.close().requests == 0
+
+
 @pytest.mark.one_family
 def test_an_open_loop_counts_of_a_target_that_is_gone_only_what_was_due(
     loading: Loading, host: str
@@ -308,7 +420,7 @@ def test_an_open_loop_counts_of_a_target_that_is_gone_only_what_was_due(
         generator = loading(server.port, connections=20, rate=50.0)
         generator.open()
     # Each of the twenty tries to connect several times, while fifteen exchanges are due.
-    tally = generator.turn(0.3)
+    tally = generator.turn(0.3, last=True)
     assert tally.requests + tally.unsent == 15
     assert dict(tally.outcomes) == {"refused": tally.requests}
     assert tally.requests > 0

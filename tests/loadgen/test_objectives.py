@@ -133,7 +133,6 @@ def test_what_was_never_sent_is_an_error_to_objectives_comparisons_and_junit() -
     result = EXAMPLE.model_copy(update={"families": {"ipv4": some}, "objectives": []})
     changes = {change.figure: change for change in compare(result, result, 0.0)}
     assert changes["errors"].after == 75
-    assert "30 of 40 exchanges failed: 30 never sent" in junit_xml(result)
     told = " ".join(remark.text for remark in remarks(result))
     assert "IPv4: 30 exchanges were due and never sent, as no connection was free" in told
 
@@ -146,13 +145,29 @@ def test_that_a_rate_was_not_kept_is_no_failure_but_that_nothing_came_back_is() 
     def code(families: dict[FamilyName, FamilyResult], terms: str = "") -> int:
         objectives = judge(parse_objectives(terms), families) if terms else []
         update = {"families": families, "objectives": objectives}
-        return exit_code(EXAMPLE.model_copy(update=update))
+        result = EXAMPLE.model_copy(update=update)
+        # JUnit fails what the code is for, and nothing else.
+        assert ("<failure" in junit_xml(result)) == (exit_code(result) != 0)
+        return exit_code(result)
 
     assert code({"ipv4": some}) == 0
     assert code({"ipv4": some}, "errors<1%") == 4
     assert code({"ipv4": some}, "errors<80%") == 0
     assert code({"ipv4": none}) == code({"ipv4": none}, "errors<=100%") == 1
     assert code({"ipv4": some, "ipv6": none}) == 1
+    assert code({"ipv4": some, "ipv6": none}, "errors<=100%") == 0
+    lost = _with(requests=40, outcomes=well.model_copy(update={"ok": 39, "timeout": 1}))
+    assert code({"ipv4": lost}) == 1
+    assert code({"ipv4": lost}, "errors<50%") == 0
+    assert code({"ipv4": _with(requests=10, outcomes=well, surplus_bytes=5)}, "errors<50%") == 1
+    assert code({"ipv4": _with(requests=0, outcomes=well.model_copy(update={"ok": 0}))}) == 1
+
+
+def test_junit_tells_of_exchanges_that_failed_by_kind() -> None:
+    well = FAMILY.outcomes.model_copy(update={"ok": 9, "timeout": 1})
+    family = _with(requests=10, unsent=30, outcomes=well)
+    result = EXAMPLE.model_copy(update={"families": {"ipv4": family}, "objectives": []})
+    assert "31 of 40 exchanges failed: 1 timeout, 30 never sent" in junit_xml(result)
 
 
 def test_what_was_not_measured_is_missed() -> None:

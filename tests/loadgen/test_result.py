@@ -139,6 +139,7 @@ def _changed(place: str, value: object) -> dict[str, Any]:
         ("families.ipv4.service.sum_us", 10**400, "less than or equal to"),
         ("families.ipv4.service.max_us", 10**400, "less than or equal to 1000000000000000"),
         ("surprise", 1, "Extra inputs"),
+        ("families", {}, "a run that is complete should have measured a family"),
     ],
 )
 def test_what_contradicts_the_document_is_named_by_its_place(

@@ -2,6 +2,7 @@
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,7 +60,8 @@ def test_a_turn_that_goes_on_has_as_many_as_a_longer_one(
     end = int((1.5 + more) * SECOND)
     # Farther than it comes to, and back.
     schedule.reach(end + int(fewer * SECOND))
-    schedule.reach(end)
+    schedule.reach(end - SECOND // 100)
+    schedule.extend(SECOND // 100)
     due += _dues(schedule)
     whole.begin(SECOND, (end - SECOND) / SECOND, NEVER)
     assert due == _dues(whole)
@@ -75,6 +77,24 @@ def test_a_count_ends_the_turn(count: int) -> None:
     schedule = Schedule(10, 0.0)
     schedule.begin(0, 2.0, count)
     assert len(_dues(schedule)) == min(count, 20)
+
+
+@settings(deadline=None)
+@given(st.floats(1, 5000), st.lists(st.integers(0, 200), min_size=1, max_size=10))
+def test_what_a_turn_leaves_stays_due_and_waits_while_turns_run(
+    rate: float, sent: list[int]
+) -> None:
+    schedule = Schedule(rate, 0.0)
+    begun = 0
+    for number, most in enumerate(sent):
+        # Half a second each, and 17 between them, in which nothing waits.
+        schedule.begin(number * 17 * SECOND, 0.5, NEVER)
+        for _ in range(min(most, schedule.left)):
+            in_turns = schedule.next_due - number * (17 * SECOND - SECOND // 2)
+            assert abs(in_turns - begun * SECOND / rate) < 1000
+            schedule.advance()
+            begun += 1
+    assert schedule.left == pytest.approx(len(sent) / 2 * rate - begun, abs=1.001)
 
 
 def test_what_is_given_up_is_told_and_does_not_come_again() -> None:

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -10,19 +11,28 @@ import pytest
 from echokit import ConfigError, DialError, EchoServer, Endpoint, LengthPrefixed, Raw, ResolveError
 from echokit.errors import ListenError
 from echokit.loadgen.child import Child, ChildDied
+from echokit.loadgen.crew import Crew
 from echokit.loadgen.histogram import Histogram
 from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyName
 from echokit.loadgen.objectives import parse_objectives
 from echokit.loadgen.own_server import OwnServer
+from echokit.loadgen.records import Tally
 from echokit.loadgen.result import Result
-from echokit.loadgen.run import NothingCameBack, Progress
+from echokit.loadgen.run import LoadRun, NothingCameBack, Progress
 from echokit.loadgen.session import Session, Wish
 from echokit.loadgen.settings import LoadSettings
 from echokit.loadgen.targets import own_targets
-from echokit.net.address import Address
+from echokit.net.address import Address, resolve
 from tests.cli.peers import reserved_port
 from tests.conftest import AVAILABLE
-from tests.loadgen.servers import FakeServer, delays, echoes, garbles, never_answers
+from tests.loadgen.servers import (
+    FakeServer,
+    delays,
+    echoes,
+    garbles,
+    never_answers,
+    stalls_twice,
+)
 
 NAMES: dict[int, FamilyName] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
 EVERY = [NAMES[family] for family in AVAILABLE]
@@ -48,6 +58,11 @@ def _load(target: Endpoint | None, objectives: str = "", **given: Any) -> Result
     session = _session(target, objectives, **given)
     session.run()
     return session.result()
+
+
+def _address(server: FakeServer, host: str) -> Address:
+    (address,) = resolve(host, server.port)
+    return address
 
 
 @pytest.fixture
@@ -259,6 +274,72 @@ def test_a_rate_that_a_target_cannot_keep_misses_an_objective_of_errors(host: st
     assert f"{family.unsent:,} were never sent" in result.self_audit.verdict
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(len(AVAILABLE) < 2, reason="needs both families")
+def test_a_rate_that_cannot_be_kept_makes_waits_grow_over_the_whole_run_in_every_family() -> None:
+    with ExitStack() as opened:
+        addresses = {
+            NAMES[family]: _address(opened.enter_context(FakeServer(host, delays(0.01))), host)
+            for family, host in AVAILABLE.items()
+        }
+        run = LoadRun(_settings(rate=400.0, duration=1.6, warmup=0.3), addresses)
+        run.measure()
+    assert run.turn_s < 0.8
+    for account in run.accounts.values():
+        result, total = account.result([], 400.0), account.total
+        assert result.outcomes.ok == result.requests > 0
+        assert result.due == pytest.approx(400 * total.sending_seconds, rel=0.05)
+        # At the end each has waited for as many as are left, in its own turns.
+        assert result.response.max_us == pytest.approx(1e6 * result.unsent / 400, rel=0.15)
+        median = result.response.p50_us
+        assert median == pytest.approx(1e6 * result.unsent / 400 / 2, rel=0.25)
+        # The warm-up's backlog, of 200 ms and more, is none of it.
+        assert result.response.min_us is not None
+        assert result.response.min_us < 100_000
+    assert run.warm_up.unsent > 100
+    assert run.warm_up.requests == run.warm_up.outcomes.total()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_count_is_sent_whole_however_far_behind_it_is(host: str, workers: int) -> None:
+    with FakeServer(host, delays(0.01)) as server:
+        target = Endpoint(host, server.port)
+        given: dict[str, Any] = {"rate": 1000.0, "connections": 2, "workers": workers}
+        result = _load(target, duration=None, count=101, **given)
+        cut = _load(target, duration=0.3, count=101, **given)
+    (family,) = result.families.values()
+    assert (family.requests, family.outcomes.ok, family.unsent) == (101, 101, 0)
+    # Behind by all of them but the first, as it was over within half a second.
+    assert family.response.max_us is not None
+    assert family.response.max_us > 500_000
+    # Where its time ends it before, there were no more than that.
+    (family,) = cut.families.values()
+    assert family.requests < 101 == family.due
+
+
+def test_what_only_waits_for_its_turn_as_a_run_ends_is_still_sent(host: str) -> None:
+    with FakeServer(host, stalls_twice(0.025, 40 * 64)) as server:
+        # Two turns.
+        given: dict[str, Any] = {"duration": 0.1, "warmup": 0.0, "rate": 400.0, "in_flight": 8}
+        result = _load(Endpoint(host, server.port), **given)
+    (family,) = result.families.values()
+    assert len(family.slices) == 2
+    assert family.outcomes.ok == family.requests >= 48
+    assert family.unsent == 0
+
+
+def test_no_more_is_unsent_than_a_count_has_left(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As workers that had more to do in an earlier turn than in the last.
+    name: FamilyName = "ipv6" if ":" in host else "ipv4"
+    monkeypatch.setattr(Crew, "finish", lambda _crew: {name: Tally(unsent=5)})
+    with FakeServer(host, echoes) as server:
+        result = _load(Endpoint(host, server.port), rate=1000.0, duration=None, count=20)
+    assert [(f.requests, f.unsent) for f in result.families.values()] == [(20, 0)]
+
+
 @pytest.mark.one_family
 def test_a_rate_that_a_slow_target_keeps_is_told_whole(host: str) -> None:
     with FakeServer(host, delays(0.01)) as server:
@@ -280,18 +361,20 @@ def test_a_target_that_never_answers_ends_in_time(host: str) -> None:
     assert result.duration_s < 3
 
 
+@pytest.mark.parametrize("rate", [None, 500.0], ids=["closed loop", "open loop"])
 @pytest.mark.one_family
 def test_a_count_of_exchanges_that_nobody_answers_is_given_up(
-    host: str, monkeypatch: pytest.MonkeyPatch
+    host: str, rate: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("echokit.loadgen.run._SILENCE", 0.2)
     with FakeServer(host, never_answers) as server:
         given: dict[str, Any] = {"duration": None, "count": 10**9, "timeout": 0.2, "warmup": 0.0}
-        session = _session(Endpoint(host, server.port), **given)
+        session = _session(Endpoint(host, server.port), rate=rate, **given)
         with pytest.raises(NothingCameBack, match=r"nothing came back from .* for "):
             session.run()
     (family,) = session.result("gave up", 1).families.values()
     assert family.outcomes.timeout == family.requests > 0
+    assert (family.unsent > 10) == (rate is not None)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """A connection on real sockets, in a reactor that runs only when it is told to."""
 
 import contextlib
+import os
 import socket
 import struct
 import time
@@ -10,7 +11,8 @@ import pytest
 
 from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
-from echokit.net.address import Address
+from echokit.net import connection as connections
+from echokit.net import stream
 from echokit.net.connection import Connection
 from echokit.net.handler import End
 from echokit.net.reactor import Reactor
@@ -21,7 +23,7 @@ from echokit.net.stream import Stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CountingSocket", "Echo", "Stage", "noise"]
+__all__ = ["Echo", "Stage", "noise"]
 
 
 class Echo:
@@ -50,27 +52,11 @@ class Echo:
         self.eofs += 1
         self.on_eof(connection)
 
-    def connection_ended(self, connection: Stream, end: End) -> None:
+    def connection_ended(self, connection: Stream) -> None:
         """Note how."""
         assert connection.closed
-        self.ends.append(end)
-
-
-class CountingSocket(socket.socket):
-    """A socket that counts how often something is sent, and notes how much each read asks for."""
-
-    sends = 0
-    reads: set[int]
-
-    def send(self, *data: Any) -> int:
-        """Count it."""
-        self.sends += 1
-        return super().send(*data)
-
-    def recv(self, size: int, *flags: int) -> bytes:
-        """Note how much is asked for."""
-        self.reads.add(size)
-        return super().recv(size, *flags)
+        assert connection.end.ending is connection.ending
+        self.ends.append(connection.end)
 
 
 class Stage:
@@ -90,10 +76,24 @@ class Stage:
         self.peer.setblocking(False)
         accepted.setblocking(False)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 << 10)
-        self.sock = CountingSocket(fileno=accepted.detach())
-        self.sock.reads = set()
-        self._address = Address(family, sockaddr)
+        self.fd = accepted.detach()
+        self._sockaddr = sockaddr
         self._connection: Stream | None = None
+        # How often something is sent, and how much each read asks for.
+        self.sends = 0
+        self.reads: set[int] = set()
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(connections, "write", self._write)
+        self._patch.setattr(stream, "write", self._write)
+        self._patch.setattr(connections, "read", self._read)
+
+    def _write(self, fd: int, data: bytes) -> int:
+        self.sends += 1
+        return os.write(fd, data)
+
+    def _read(self, fd: int, size: int) -> bytes:
+        self.reads.add(size)
+        return os.read(fd, size)
 
     def connection(
         self, framing: Framing | None = None, chunk_size: int = 65536, **options: Any
@@ -101,8 +101,8 @@ class Stage:
         """Begin; to be called once."""
         self._connection = connection = open_connection(
             self.reactor,
-            self.sock,
-            self._address,
+            self.fd,
+            self._sockaddr,
             framing or Raw(),
             chunk_size,
             self.handler,
@@ -113,7 +113,7 @@ class Stage:
     def straight(self, chunk_size: int = 65536, pipe: Pipe | None = None) -> Straight:
         """Begin with one whose chunks go straight back; to be called once."""
         self._connection = connection = Straight(
-            self.reactor, self.sock, self._address, chunk_size, self.handler, pipe
+            self.reactor, self.fd, self._sockaddr, chunk_size, self.handler, pipe
         )
         return connection
 
@@ -166,9 +166,11 @@ class Stage:
 
     def close(self) -> None:
         """Give everything back."""
-        if self._connection is not None and not self._connection.closed:
+        self._patch.undo()
+        if self._connection is None:
+            os.close(self.fd)
+        elif not self._connection.closed:
             self._connection.close()
-        self.sock.close()
         self.peer.close()
         self.reactor.close()
 

@@ -15,6 +15,7 @@ from echokit.framing.base import Framing
 from echokit.framing.delimited import Delimited
 from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
+from echokit.net import connection as connections
 from echokit.net import straight
 from echokit.net import stream as streams
 from echokit.net.handler import End, Ending
@@ -62,7 +63,7 @@ def test_no_read_asks_for_more_than_the_chunk_size(stage: Stage, chunk_size: int
     stage.peer.send(wire)
     stage.peer.shutdown(socket.SHUT_WR)
     assert stage.read_to_end() == wire
-    assert stage.sock.reads == {chunk_size}
+    assert stage.reads == {chunk_size}
 
 
 @pytest.mark.parametrize("framing", [LengthPrefixed(), Delimited()], ids=lambda f: f.type)
@@ -82,7 +83,7 @@ def test_what_one_chunk_brings_leaves_in_one_piece(stage: Stage, framing: Framin
     stage.peer.send(wire)
     stage.turn()
     assert stage.read_available() == wire
-    assert stage.sock.sends == 1
+    assert stage.sends == 1
     assert len(stage.handler.messages) == 500
 
 
@@ -91,7 +92,7 @@ def test_a_raw_chunk_costs_one_read_and_one_send(stage: Stage) -> None:
     stage.peer.send(b"x" * 100)
     stage.turn()
     assert stage.read_available() == b"x" * 100
-    assert stage.sock.sends == 1
+    assert stage.sends == 1
 
 
 # Peers that do not read.
@@ -544,7 +545,7 @@ def test_half_closing_after_a_reset_ends_it(stage: Stage) -> None:
     stage.reset()
     with contextlib.suppress(OSError):
         # The system tells of the reset once; here it has told somebody else.
-        stage.sock.recv(1)
+        os.read(stage.fd, 1)
     connection.send_fin()
     end = stage.end
     assert end.ending is Ending.RESET
@@ -620,11 +621,11 @@ def test_what_the_handler_raises_at_an_end_is_its_own_and_no_decoders(
     def fail(*_arguments: object) -> int:
         raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
-    def ended(_stream: Stream, end: End) -> None:
-        raise RuntimeError(end.ending.value)
+    def ended(connection: Stream) -> None:
+        raise RuntimeError(connection.ending.value)
 
     stage.echo(framing, 4096)
-    monkeypatch.setattr(stage.sock, "send", fail)
+    monkeypatch.setattr(connections, "write", fail)
     monkeypatch.setattr(straight, "write", fail)
     monkeypatch.setattr(stage.handler, "connection_ended", ended)
     stage.peer.sendall(framing.encode(b"x"))

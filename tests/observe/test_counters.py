@@ -17,8 +17,7 @@ _ends = st.builds(End, st.sampled_from(Ending), st.none(), _numbers, _numbers, _
 def _counted(ends: list[End]) -> Counters:
     counters = Counters()
     for end in ends:
-        counters.accepted += 1
-        counters.add_end(end)
+        counters.add_end(end.ending, end)
     return counters
 
 
@@ -36,11 +35,11 @@ def test_what_is_open_counts_and_leaves_the_numbers_of_the_ended_alone(
     ends: list[End], still_open: list[End]
 ) -> None:
     counters = _counted(ends)
-    counters.accepted += len(still_open)
     before = counters.as_dict()
     # An open connection has the same numbers as its end will have.
     whole = counters.with_open(still_open)
     assert counters.as_dict() == before
+    assert whole.open == len(still_open)
     assert whole.accepted == whole.open + whole.ended.total()
     assert whole.bytes_in == sum(each.bytes_in for each in [*ends, *still_open])
 
