@@ -34,9 +34,21 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _family_of(item: pytest.Item) -> str:
+    """The name of the family over which a test is."""
+    assert isinstance(item, pytest.Function)
+    return str(item.callspec.params["echokit_family"])
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Properties belong to the slow run, too."""
+    """Properties belong to the slow run, too, and some tests' other family only there."""
+    both = [(item, _family_of(item)) for item in items if item.get_closest_marker("one_family")]
+    # Of those that were asked for, one that is there.
+    quick = max((name for _, name in both if FAMILIES[name][0] in AVAILABLE), default=None)
+    for item, name in both:
+        if quick not in (None, name):
+            item.add_marker("slow")
     for item in items:
         if (
             config.option.markexpr != "not slow"

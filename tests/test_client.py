@@ -445,6 +445,7 @@ def test_a_silent_server_is_given_up_at_the_timeout(
         assert str(caught.value) == f"no answer for 0.1s after {received} of 5 bytes"
 
 
+@pytest.mark.one_family
 def test_a_server_that_does_not_read_is_given_up_too(host: str, serve: Serve) -> None:
     given_up = threading.Event()
 
@@ -460,6 +461,7 @@ def test_a_server_that_does_not_read_is_given_up_too(host: str, serve: Serve) ->
         given_up.set()
 
 
+@pytest.mark.one_family
 def test_a_server_that_answers_little_by_little_is_not_silent(host: str, serve: Serve) -> None:
     def script(sock: socket.socket) -> None:
         for byte in _read(sock, 6):
@@ -504,6 +506,7 @@ def pipe() -> Iterator[tuple[_Pipe, int]]:
     os.close(reading)
 
 
+@pytest.mark.one_family
 def test_a_source_that_is_slow_is_not_the_servers_silence(
     host: str, echokit_server: RunningServer, pipe: tuple[_Pipe, int]
 ) -> None:

@@ -276,6 +276,7 @@ def test_what_is_joined_leaves_in_one_piece(stage: _Stage) -> None:
     assert _reads(stage.peer, 15) == [b"\x03one\x03two\x00\x05three"]
 
 
+@pytest.mark.one_family
 @pytest.mark.echokit(segment="joined", segment_delay="250ms", chunk_size=1)
 def test_joined_gives_one_piece_though_it_came_in_many(echokit_server: RunningServer) -> None:
     with _connected(echokit_server) as sock:
@@ -351,6 +352,7 @@ def test_messages_behind_one_that_leaves_in_pieces_are_not_forgotten(
         assert b"".join(_reads(sock, len(wire))) == wire
 
 
+@pytest.mark.one_family
 def test_a_client_cuts_what_it_sends(host: str) -> None:
     found: list[bytes] = []
 
@@ -447,6 +449,7 @@ def test_after_a_half_close_all_bytes_come_and_then_fin(
     assert stage.handler.eofs == 1
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize("how", [(1,), (2, 3), JOINED], ids=str)
 def test_stopping_sends_the_pieces_that_are_pending(host: str, how: tuple[int, ...] | str) -> None:
     config = Config.model_validate(

@@ -664,6 +664,7 @@ def test_stopping_finishes_what_is_in_flight_and_refuses_what_is_new(
     assert {end.bytes_out for end in recorder.ends} == {len(framing.encode(b"x" * (1 << 20)))}
 
 
+@pytest.mark.one_family
 def test_a_client_that_pauses_while_it_is_owed_something_is_not_taken_for_idle(
     host: str, recorder: _Recorder, clients: _Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -727,6 +728,7 @@ class _Held(_Recorder):
         assert self.let_go.wait(PATIENCE)
 
 
+@pytest.mark.one_family
 def test_those_who_have_connected_when_it_stops_are_served_though_not_yet_accepted(
     host: str, clients: _Clients
 ) -> None:
@@ -750,6 +752,7 @@ def test_those_who_have_connected_when_it_stops_are_served_though_not_yet_accept
         assert result.result(PATIENCE) == 0
 
 
+@pytest.mark.one_family
 def test_a_stop_of_a_full_server_serves_those_who_wait_too(
     host: str, recorder: _Recorder, clients: _Clients
 ) -> None:
@@ -782,6 +785,7 @@ def _stuck(server: EchoServer, recorder: _Recorder, clients: _Clients) -> socket
     return sock
 
 
+@pytest.mark.one_family
 def test_a_client_that_is_stuck_is_cut_at_the_deadline_and_counted(
     host: str, recorder: _Recorder, clients: _Clients
 ) -> None:
@@ -797,6 +801,7 @@ def test_a_client_that_is_stuck_is_cut_at_the_deadline_and_counted(
     assert [end.ending for end in recorder.ends] == [Ending.CUT]
 
 
+@pytest.mark.one_family
 def test_a_second_stop_cuts_at_once(host: str, recorder: _Recorder, clients: _Clients) -> None:
     server = EchoServer(
         host, 0, chunk_size=65536, limits=Limits(drain_timeout=60), observer=recorder
@@ -863,7 +868,16 @@ def _accept_fails(monkeypatch: pytest.MonkeyPatch, *codes: int) -> None:
     monkeypatch.setattr(socket.socket, "_accept", accept)
 
 
-@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+@pytest.mark.one_family
+@pytest.mark.parametrize(
+    "code",
+    [
+        errno.EMFILE,
+        errno.ENOMEM,
+        pytest.param(errno.ENFILE, marks=pytest.mark.slow),
+        pytest.param(errno.ENOBUFS, marks=pytest.mark.slow),
+    ],
+)
 def test_a_shortage_makes_those_who_come_wait_and_is_told_once_a_second(
     host: str,
     code: int,
@@ -1019,6 +1033,7 @@ class _StopsAfterOne(_Recorder):
             self.server.stop()
 
 
+@pytest.mark.one_family
 def test_a_stop_at_the_end_of_the_last_connection_serves_those_in_the_queue(
     host: str, clients: _Clients
 ) -> None:
@@ -1033,6 +1048,7 @@ def test_a_stop_at_the_end_of_the_last_connection_serves_those_in_the_queue(
             assert _read_to_end(late) == b"in time"
 
 
+@pytest.mark.one_family
 def test_a_message_that_a_stop_leaves_half_received_is_told_and_counted(
     host: str, recorder: _Recorder, clients: _Clients
 ) -> None:
@@ -1052,6 +1068,7 @@ def test_a_message_that_a_stop_leaves_half_received_is_told_and_counted(
     assert server.counters.ended[Ending.CUT] == 1
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize("framing", FRAMINGS[1:], ids=lambda framing: framing.type)
 def test_one_that_pauses_amid_a_message_at_a_stop_may_finish_it(
     host: str, framing: Framing, recorder: _Recorder, clients: _Clients
@@ -1073,6 +1090,7 @@ def test_one_that_pauses_amid_a_message_at_a_stop_may_finish_it(
         assert result.result(PATIENCE) == 0
 
 
+@pytest.mark.one_family
 def test_leaving_the_block_after_a_stop_does_not_cut_what_is_in_flight(
     host: str, clients: _Clients
 ) -> None:
@@ -1083,6 +1101,7 @@ def test_leaving_the_block_after_a_stop_does_not_cut_what_is_in_flight(
     assert _read_to_end(sock) == b"in flight"
 
 
+@pytest.mark.one_family
 def test_one_that_has_had_everything_and_only_does_not_close_is_not_counted_as_cut(
     host: str, recorder: _Recorder, clients: _Clients
 ) -> None:
@@ -1111,6 +1130,7 @@ def test_a_framing_made_from_another_encodes_by_itself_whoever_listens(
         sock = clients.connect(server.addresses[0])
         sock.sendall(b"\0\0\0\3abc")
         assert _read(sock, 7) == b"\0\0\0\3cba"
+        sock.close()
 
 
 def test_a_server_that_cannot_be_made_leaves_nothing_listening(

@@ -169,6 +169,7 @@ def test_interrupted_it_tells_what_it_has_and_leaves_nobody_behind(
     assert _processes_with(mark) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("sigterm")
 def test_write_leaves_the_tables_and_how_they_came_about(
     c_peer: Peer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -212,7 +213,16 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.one_family
+@pytest.mark.parametrize(
+    "name",
+    [
+        "wrong bytes",
+        pytest.param("a crash", marks=pytest.mark.slow),
+        pytest.param("a death", marks=pytest.mark.slow),
+        pytest.param("no start", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.usefixtures("family")
 def test_a_server_that_fails_is_told_and_does_not_stop_the_others(
     name: str, c_peer: Peer, host: str
@@ -243,7 +253,15 @@ def test_a_server_that_cannot_be_had_is_missing_and_has_not_failed(c_peer: Peer,
     assert [sample.peer for sample in results.samples] == [c_peer.name]
 
 
-@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+@pytest.mark.one_family
+@pytest.mark.parametrize(
+    "peer",
+    [
+        pytest.param(peer, marks=[] if peer.name == "echokit" else pytest.mark.slow)
+        for peer in PEERS
+    ],
+    ids=lambda peer: peer.name,
+)
 @pytest.mark.usefixtures("c_compiler", "family")
 def test_every_server_that_is_installed_echoes(peer: Peer, host: str) -> None:
     framing = peer.framings[-1]

@@ -26,6 +26,7 @@ def _messages(seed: int) -> list[bytes]:
     return [os.urandom(size) for size in sizes]
 
 
+@pytest.mark.one_family
 def test_messages_of_every_size_come_back_as_they_were(c_server: Server, framing: str) -> None:
     messages = _messages(1)
     back: list[bytes] = []
@@ -91,6 +92,7 @@ def _fill(sock: socket.socket, data: bytes) -> int:
     return sent
 
 
+@pytest.mark.one_family
 def test_a_peer_that_does_not_read_is_not_read_from(c_peer: Peer, host: str) -> None:
     with (
         start(c_peer, "raw", host, None) as server,

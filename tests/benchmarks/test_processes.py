@@ -72,7 +72,12 @@ subprocess.run([sys.executable, "-c", {BURN + "burn()"!r}])
 
 @pytest.mark.parametrize(
     ("code", "burned"),
-    [(BURN + "burn()", 1), (THREADED, 2), (LIVING, 1), (ENDED, 1)],
+    [
+        pytest.param(BURN + "burn()", 1, marks=pytest.mark.slow),
+        pytest.param(THREADED, 2, marks=pytest.mark.slow),
+        (LIVING, 1),
+        pytest.param(ENDED, 1, marks=pytest.mark.slow),
+    ],
     ids=["itself", "a thread", "a living child", "a child that has ended"],
 )
 def test_cpu_time_counts_threads_and_children(code: str, burned: int) -> None:

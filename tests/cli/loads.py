@@ -13,7 +13,7 @@ __all__ = ["HOST", "QUICK", "document_in", "written"]
 
 SCHEMA = json.loads((Path(echokit.__file__).parent / "loadgen" / "result.schema.json").read_bytes())
 # A run as short as can be.
-QUICK = ("-d", "200ms", "--warmup", "50ms", "--no-calibrate")
+QUICK = ("-d", "50ms", "--warmup", "10ms", "--no-calibrate")
 HOST = next(iter(AVAILABLE.values()))
 
 

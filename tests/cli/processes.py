@@ -147,6 +147,14 @@ class _Pipe:
         found, separator, self.rest = self.rest.partition(end)
         return found + separator
 
+    def take(self) -> None:
+        """Take what has come: who writes more than a pipe holds waits until somebody reads."""
+        while select.select([self.pipe], [], [], 0)[0]:
+            data = os.read(self.pipe.fileno(), 1 << 20)
+            self.rest += data
+            if not data:
+                return
+
     def line(self) -> str:
         """The next line, without its end."""
         return self.read_until(b"\n").decode().removesuffix("\n")

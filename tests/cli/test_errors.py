@@ -194,6 +194,7 @@ def _resets(sock: socket.socket) -> None:
     reset(sock)
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [

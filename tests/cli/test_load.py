@@ -235,7 +235,7 @@ def test_connections_count_for_the_families_and_workers_that_there_are(
     limited = ["sh", "-c", 'ulimit -n 200; exec "$@"', "sh", *COMMAND]
     at = written(HOST, echo_server.port)
     for more in (("-c", "100"), ("-c", "200", "--workers", "2")):
-        flags = ("-n", "300", "--warmup", "0", "--json", "-")
+        flags = ("-n", "300", "--warmup", "0", "--no-calibrate", "--json", "-")
         done = start("load", at, *flags, *more, command=limited)
         assert done.code == 0, done.err
         (family,) = document_in(done.out)["families"].values()

@@ -63,6 +63,7 @@ def serving(host: str) -> Iterator[tuple[Running, int]]:
         yield server, json.loads(server.line())["port"]
 
 
+@pytest.mark.one_family
 def test_serve_cuts_as_its_flags_say(host: str, serving: tuple[Running, int]) -> None:
     server, port = serving
     with socket.create_connection((host, port), timeout=DEADLINE) as sock:
@@ -72,6 +73,7 @@ def test_serve_cuts_as_its_flags_say(host: str, serving: tuple[Running, int]) ->
     assert (done.code, done.err) == (0, b"")
 
 
+@pytest.mark.one_family
 def test_send_cuts_as_its_flags_say(host: str) -> None:
     found: list[bytes] = []
 

@@ -99,6 +99,7 @@ def test_a_server_that_echoes_is_seen_up(
     assert b"are-you-there?" in checks
 
 
+@pytest.mark.one_family
 def test_a_server_that_accepts_and_echoes_nothing_is_seen_down(
     host: str, family: socket.AddressFamily, other_host: str, tmp_path: Path
 ) -> None:

@@ -14,12 +14,14 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pytest
 
 from tests.cli.processes import COMMAND, DEADLINE, Done, Running, start
+from tests.faults.serving import until
 
 __all__ = ["Namespace", "events"]
 
@@ -170,7 +172,17 @@ class Namespace:
         """Lay a cable to `other`: an interface at each end, up, fe80::1 here and fe80::2 there."""
         pair = f"ip link add {name} type veth peer name {other_name} netns {other._pid}"
         self.run(*pair.split())
-        for end, interface, address in ((self, name, "fe80::1"), (other, other_name, "fe80::2")):
+        ends = ((self, name, "fe80::1"), (other, other_name, "fe80::2"))
+        for end, interface, address in ends:
+            # It has no other address: one that the system gives it, and lets it use after a second,
+            # would be what connections come from then.
+            end.run("ip", "link", "set", interface, "addrgenmode", "none")
             # Nobody is asked whether the address is taken, which would take its time.
             end.run("ip", "address", "add", f"{address}/64", "dev", interface, "nodad")
             end.run("ip", "link", "set", interface, "up")
+        # The system comes to know in its own time that the other end is up, too.
+        for end, interface, _ in ends:
+            until(partial(end._is_up, interface))
+
+    def _is_up(self, interface: str) -> bool:
+        return " state UP " in self.run("ip", "-oneline", "link", "show", interface)

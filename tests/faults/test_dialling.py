@@ -40,8 +40,15 @@ def _took(done: Done) -> float:
     return (times[-1] - times[0]).total_seconds()
 
 
-@pytest.mark.parametrize("first", FAMILIES)
-@pytest.mark.parametrize(("how", "soon_ms"), [("silent", 400), ("refusing", 50)])
+@pytest.mark.parametrize(
+    ("how", "soon_ms", "first"),
+    [
+        ("silent", 400, "ipv6"),
+        ("refusing", 50, "ipv4"),
+        pytest.param("silent", 400, "ipv4", marks=pytest.mark.slow),
+        pytest.param("refusing", 50, "ipv6", marks=pytest.mark.slow),
+    ],
+)
 def test_an_address_that_leads_nowhere_costs_a_moment_only(
     namespace: Namespace, first: str, how: str, soon_ms: float
 ) -> None:
@@ -105,6 +112,7 @@ def _twenty(namespace: Namespace) -> list[str]:
     return addresses
 
 
+@pytest.mark.slow
 def test_the_last_of_twenty_addresses_is_reached_past_nineteen_that_refuse(
     namespace: Namespace,
 ) -> None:
@@ -126,6 +134,7 @@ def test_the_last_of_twenty_addresses_is_reached_past_nineteen_that_refuse(
     assert connected["connected_ms"] < 500
 
 
+@pytest.mark.slow
 def test_twenty_silent_addresses_are_all_told_within_the_connect_timeout(
     namespace: Namespace,
 ) -> None:
@@ -180,8 +189,8 @@ def _name_server(namespace: Namespace, code: int | None) -> Iterator[threading.E
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        (0, "no address associated with hostname"),
-        (2, "temporary failure in name resolution"),
+        pytest.param(0, "no address associated with hostname", marks=pytest.mark.slow),
+        pytest.param(2, "temporary failure in name resolution", marks=pytest.mark.slow),
         (3, "name or service not known"),
     ],
 )
@@ -220,7 +229,7 @@ def test_a_client_does_not_wait_for_a_resolver_that_does_not_answer(namespace: N
     )
 
 
-@pytest.mark.parametrize("command", ["serve", "send"])
+@pytest.mark.parametrize("command", [pytest.param("serve", marks=pytest.mark.slow), "send"])
 def test_a_command_that_waits_for_the_resolver_can_be_interrupted(
     namespace: Namespace, command: str
 ) -> None:

@@ -40,7 +40,10 @@ def _echoes(namespace: Namespace, host: str, port: int) -> bool:
         return receive(sock, 5) == b"hello"
 
 
-@pytest.mark.parametrize(("host", "lost"), [("localhost", "[::1]"), ("*", "[::]")])
+@pytest.mark.parametrize(
+    ("host", "lost"),
+    [pytest.param("localhost", "[::1]", marks=pytest.mark.slow), ("*", "[::]")],
+)
 def test_with_ipv6_switched_off_ipv4_is_served_with_one_warning(
     namespace: Namespace, host: str, lost: str
 ) -> None:
@@ -58,7 +61,14 @@ def test_with_ipv6_switched_off_ipv4_is_served_with_one_warning(
     ]
 
 
-@pytest.mark.parametrize("args", [("--host", "::1"), ("--host", "::"), ("-6", "--host", "*")])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--host", "::1"),
+        pytest.param(("--host", "::"), marks=pytest.mark.slow),
+        pytest.param(("-6", "--host", "*"), marks=pytest.mark.slow),
+    ],
+)
 def test_with_ipv6_switched_off_a_server_for_ipv6_says_so_and_ends(
     namespace: Namespace, args: tuple[str, ...]
 ) -> None:
@@ -79,7 +89,7 @@ def test_with_ipv6_switched_off_a_client_for_ipv6_says_so_and_ends(namespace: Na
     )
 
 
-@pytest.mark.parametrize("only", [0, 1])
+@pytest.mark.parametrize("only", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_the_systems_default_for_ipv6_sockets_changes_nothing(
     namespace: Namespace, only: int
 ) -> None:
@@ -150,7 +160,7 @@ def test_link_local_addresses_are_served_and_reached_and_told_with_their_interfa
         )
 
 
-@pytest.mark.parametrize("command", ["serve", "send"])
+@pytest.mark.parametrize("command", [pytest.param("serve", marks=pytest.mark.slow), "send"])
 def test_a_link_local_address_needs_an_interface_that_is_there(
     namespace: Namespace, command: str
 ) -> None:

@@ -42,6 +42,7 @@ def _echoes(sock: socket.socket, line: bytes) -> bool:
     return receive(sock, len(line)) == line
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(("seconds", "told"), [(0.05, False), (0.5, True)])
 def test_a_framing_that_holds_everybody_up_is_warned_of_and_nobody_pays_for_it(
     host: str, seconds: float, told: bool, monkeypatch: pytest.MonkeyPatch

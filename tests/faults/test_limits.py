@@ -301,6 +301,7 @@ def test_idle_timeout_ends_what_does_not_move_and_nothing_that_does(
     assert str(noted.ends[0].error) == "was idle for 0.3s"
 
 
+@pytest.mark.one_family
 def test_one_that_says_nothing_at_all_is_idle(serving: Serve, host: str) -> None:
     server = serving(LengthPrefixed(), idle_timeout=0.2, message_timeout=0)
     with client(host, server.port) as sock:
@@ -372,6 +373,7 @@ def test_the_end_waits_for_one_that_reads_and_destroys_nothing_though_it_sends_m
     until(lambda: server.counters.ended == {Ending.LIFETIME: 1})
 
 
+@pytest.mark.one_family
 def test_message_timeout_ends_one_that_sends_a_byte_now_and_then(
     serving: Serve, host: str, noted: _Noted
 ) -> None:
@@ -395,11 +397,12 @@ def test_message_timeout_ends_one_that_sends_a_byte_now_and_then(
     assert noted.ends[0].messages == 0
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(
     ("framing", "wire", "whole"),
     [
         (LengthPrefixed(), b"\0\0\0\1x\0\0", 5),
-        (LengthPrefixed(), b"\0\0\0\1x\0\0\0\5hel", 5),
+        pytest.param(LengthPrefixed(), b"\0\0\0\1x\0\0\0\5hel", 5, marks=pytest.mark.slow),
         (Delimited(), b"x\nhel", 2),
     ],
     ids=["header", "body", "delimited"],
@@ -435,6 +438,7 @@ def test_a_long_message_on_a_slow_line_is_not_cut(serving: Serve, host: str) -> 
     until(lambda: server.counters.ended == {Ending.CLEAN: 1})
 
 
+@pytest.mark.one_family
 def test_one_that_is_always_amid_a_message_and_ends_each_in_time_is_not_cut(
     serving: Serve, host: str
 ) -> None:
@@ -471,6 +475,7 @@ def _small(host: str, port: int) -> socket.socket:
     return sock
 
 
+@pytest.mark.one_family
 def test_send_timeout_resets_one_that_never_reads(serving: Serve, host: str, noted: _Noted) -> None:
     server = serving(send_timeout=0.3)
     with _small(host, server.port) as sock, client(host, server.port) as other:
@@ -498,6 +503,7 @@ def test_send_timeout_spares_one_that_reads_slowly(serving: Serve, host: str) ->
         assert server.counters.open == 1
 
 
+@pytest.mark.one_family
 def test_without_send_timeout_one_that_never_reads_is_reset_as_idle(
     serving: Serve, host: str, noted: _Noted
 ) -> None:
@@ -510,6 +516,7 @@ def test_without_send_timeout_one_that_never_reads_is_reset_as_idle(
     assert noted.ends[0].ending is Ending.IDLE
 
 
+@pytest.mark.one_family
 def test_max_lifetime_ends_one_that_reads_a_little_now_and_then(
     serving: Serve, host: str, noted: _Noted
 ) -> None:
@@ -526,6 +533,7 @@ def test_max_lifetime_ends_one_that_reads_a_little_now_and_then(
     assert noted.ends[0].ending is Ending.LIFETIME
 
 
+@pytest.mark.one_family
 def test_max_lifetime_ends_even_one_that_works_and_loses_nothing_of_it(
     serving: Serve, host: str, noted: _Noted
 ) -> None:
@@ -549,6 +557,7 @@ def test_max_lifetime_ends_even_one_that_works_and_loses_nothing_of_it(
     assert noted.ends[0].messages == rounds
 
 
+@pytest.mark.one_family
 def test_what_was_echoed_before_the_server_ends_it_arrives_though_input_waits(
     serving: Serve, host: str, noted: _Noted
 ) -> None:
@@ -565,6 +574,7 @@ def test_what_was_echoed_before_the_server_ends_it_arrives_though_input_waits(
     assert got == noted.ends[0].bytes_out > 10_000
 
 
+@pytest.mark.one_family
 def test_zero_is_no_limit_of_any_kind(serving: Serve, host: str, noted: _Noted) -> None:
     server = serving(
         LengthPrefixed(),
@@ -647,6 +657,7 @@ def _accepted(server: EchoServer) -> socket.socket:
     return socket.socket(fileno=os.dup(connection._fd))
 
 
+@pytest.mark.one_family
 @pytest.mark.skipif("linux" not in os.uname().sysname.lower(), reason="as Linux counts it")
 def test_buffers_are_those_of_accepted_sockets_and_bound_what_is_kept_for_a_peer(
     serving: Serve, host: str

@@ -43,10 +43,10 @@ class _Bystander:
         except Exception as error:  # noqa: BLE001 - raised where the block ends
             self._failure = error
 
-    def p99(self, seconds: float) -> float:
-        """As `p99_so_far`, of the next so many seconds."""
+    def p99(self) -> float:
+        """As `p99_so_far`, of the next 300 rounds, however long a busy machine takes for them."""
         self.took.clear()
-        self._over.wait(seconds)
+        until(lambda: len(self.took) >= 300 or self._failure is not None, 3 * DEADLINE)
         return self.p99_so_far()
 
     def p99_so_far(self) -> float:
@@ -118,24 +118,30 @@ def test_a_hundred_that_never_read_cost_little_memory_and_others_little_time(
     host: str, chunk_size: str
 ) -> None:
     options = ("--chunk-size", chunk_size, "--send-timeout", "5s")
-    with quietly(host, *options) as (server, port):
-        with _Bystander(host, port, bytes(64)) as other:
-            alone = other.p99(2)
+    # A second server has none of them: what a busy machine does, it does to the clients of both.
+    with quietly(host, *options) as (server, port), quietly(host, *options) as (_, other_port):
+        with (
+            _Bystander(host, port, bytes(64)) as other,
+            _Bystander(host, other_port, bytes(64)) as elsewhere,
+        ):
             before = memory(server.process.pid)
             with _peers(host, port, 100) as peers:
+                began = time.monotonic()
                 _fill(peers)
-                stalled_at = time.monotonic()
                 grown = memory(server.process.pid) - before
-                beside = other.p99(2)
+                other.took.clear()
+                alone = elsewhere.p99()
+                beside = other.p99_so_far()
                 later = memory(server.process.pid) - before
                 lines = _counted(server, lambda lines: "100 send-timeout" in lines[1])
-                took = time.monotonic() - stalled_at
+                took = time.monotonic() - began
         assert server.end(signal.SIGTERM).code == 0
     assert grown < 100 * (64 << 10)
     assert later < 100 * (64 << 10)
-    assert 3.5 < took < 12
+    # Nothing was owed to any before; that it is not much more is for `_counted` to see.
+    assert took >= 5
     assert " 102 connections accepted, 1 open;" in lines[0]
-    # Where it is a millisecond, a busy machine does fifty to anybody now and then.
+    # Where it is a millisecond, a busy machine does fifty to one of the two now and then.
     assert beside < max(5 * alone, 0.05)
 
 
@@ -144,7 +150,7 @@ def test_five_hundred_that_trickle_are_gone_at_their_deadline_and_nobody_else(ho
     wire = b"\0\0\0\4echo"
     with quietly(host, *options) as (server, port):
         with _Bystander(host, port, wire) as other:
-            alone = other.p99(2)
+            alone = other.p99()
             # 450 send a byte of a prefix now and then, 50 say nothing at all.
             with _peers(host, port, 500) as peers:
                 began = time.monotonic()

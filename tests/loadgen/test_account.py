@@ -22,7 +22,7 @@ def _tally(times: list[int], failed: int) -> Tally:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.lists(st.integers(1, 10**6), max_size=4), st.integers(0, 3)), max_size=150

@@ -92,6 +92,7 @@ def test_a_machine_that_was_busy_before_is_told() -> None:
     ]
 
 
+@pytest.mark.one_family
 def test_lateness_is_measured_where_the_loop_is_held_up(loading: Loading) -> None:
     generator = loading(echoes, rate=200.0, connections=2)
     generator.open()

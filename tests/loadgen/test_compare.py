@@ -158,7 +158,7 @@ RUNS = st.lists(
 ).map(_run)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(RUNS, RUNS, st.floats(0, 2))
 def test_no_two_runs_are_each_a_regression_of_the_other_in_the_same_figure(
     one: Result, other: Result, tolerance: float

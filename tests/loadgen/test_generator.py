@@ -77,7 +77,10 @@ def test_a_closed_loop_sends_exactly_as_many_as_it_may(
 ) -> None:
     with EchoServer(host, 0, chunk_size=65536, framing=framing) as server:
         plan = {"connections": 3, "in_flight": in_flight, "framing": framing}
-        tally = _turn(loading(server.port, (1, 3000), **plan), 5.0, 1000)
+        generator = loading(server.port, (1, 3000), **plan)
+        tally = _turn(generator, 5.0, 1000)
+        # The server would wait for those that do not close.
+        generator.close()
     assert (tally.requests, dict(tally.outcomes)) == (1000, {"ok": 1000})
     assert tally.service.total() == tally.response.total() == 1000
     assert tally.bytes_sent == tally.bytes_received > 0
@@ -89,6 +92,7 @@ def test_messages_larger_than_every_buffer_come_back_whole(loading: Loading) -> 
     assert tally.bytes_received == 4 * (3 << 20)
 
 
+@pytest.mark.one_family
 def test_an_open_loop_keeps_its_rate_over_turns_shorter_than_an_interval(loading: Loading) -> None:
     generator = loading(echoes, connections=2, rate=25.0)
     generator.open()
@@ -211,6 +215,7 @@ def _as_far_behind(tally: Tally, rate: float) -> bool:
     return wait - slack <= max(tally.response) <= wait + max(tally.service) + slack
 
 
+@pytest.mark.one_family
 def test_a_rate_that_cannot_be_reached_leaves_some_unsent(loading: Loading) -> None:
     (tally,) = _turns(loading(delays(0.010), rate=1000.0), 1, 0.3)
     assert tally.outcomes["ok"] == tally.requests
@@ -310,6 +315,7 @@ def test_sends_that_are_late_for_what_the_generator_reads_first_are_known_to_be(
 # What is wrong.
 
 
+@pytest.mark.one_family
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [(garbles, "mismatch"), (resets, "reset"), (never_answers, "timeout")],
@@ -336,8 +342,16 @@ def test_what_stands_behind_a_wrong_answer_is_abandoned(loading: Loading) -> Non
     assert dict(tally.outcomes) == {"mismatch": 1, "abandoned": 7}
 
 
-@pytest.mark.parametrize("rate", [None, 500.0], ids=["closed loop", "open loop"])
-@pytest.mark.parametrize("in_flight", [1, 4])
+@pytest.mark.one_family
+@pytest.mark.parametrize(
+    ("rate", "in_flight"),
+    [
+        (None, 1),
+        (500.0, 4),
+        pytest.param(None, 4, marks=pytest.mark.slow),
+        pytest.param(500.0, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_target_that_closes_at_random_is_survived_and_all_is_counted(
     loading: Loading, rate: float | None, in_flight: int
 ) -> None:
@@ -358,8 +372,16 @@ def test_bytes_that_nobody_asked_for_are_told_apart(loading: Loading) -> None:
     assert tally.surplus_bytes > 0
 
 
-@pytest.mark.parametrize("churn", [False, True])
-@pytest.mark.parametrize("rate", [None, 100.0], ids=["closed loop", "open loop"])
+@pytest.mark.one_family
+@pytest.mark.parametrize(
+    ("churn", "rate"),
+    [
+        (False, None),
+        (True, 100.0),
+        pytest.param(True, None, marks=pytest.mark.slow),
+        pytest.param(False, 100.0, marks=pytest.mark.slow),
+    ],
+)
 def test_a_target_that_refuses_is_counted_and_not_pounded(
     loading: Loading, host: str, churn: bool, rate: float | None
 ) -> None:
@@ -390,6 +412,7 @@ def test_a_count_is_reached_exactly_also_where_connections_failed_before(
     assert idle.close().requests == 0
 
 
+@pytest.mark.one_family
 def test_an_open_loop_counts_of_a_target_that_is_gone_only_what_was_due(
     loading: Loading, host: str
 ) -> None:
@@ -404,6 +427,7 @@ def test_an_open_loop_counts_of_a_target_that_is_gone_only_what_was_due(
     assert generator.last_error is not None
 
 
+@pytest.mark.one_family
 def test_a_connect_that_is_not_answered_times_out(
     loading: Loading, full_queue: Callable[[], int]
 ) -> None:
@@ -415,6 +439,7 @@ def test_a_connect_that_is_not_answered_times_out(
     assert tally.outcomes["connect_timeout"] == tally.requests == 2
 
 
+@pytest.mark.one_family
 def test_an_interrupt_ends_a_turn_and_abandons_what_is_in_flight(loading: Loading) -> None:
     generator = loading(never_answers, connections=3, timeout=60.0)
     generator.open()
@@ -451,6 +476,7 @@ def test_an_interrupt_between_turns_leaves_the_next_one_empty(loading: Loading) 
     assert generator.turn(60.0).seconds == 0
 
 
+@pytest.mark.one_family
 def test_a_target_that_goes_and_comes_back_is_found_again(loading: Loading, host: str) -> None:
     with FakeServer(host, echoes) as first:
         generator = loading(first.port, connections=2)

@@ -67,7 +67,7 @@ _NUMBERS: dict[str, st.SearchStrategy[Any]] = {
 TURNS = st.lists(st.lists(st.integers(1, 10**7), min_size=1, max_size=5), min_size=1, max_size=70)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(TURNS, st.floats(0, 100)), min_size=1, max_size=4))
 def test_merged_equals_unmerged(parts: list[tuple[list[list[int]], float]]) -> None:
     merged = merge([_run(turns, at) for turns, at in parts])
@@ -229,7 +229,7 @@ def test_what_no_result_can_hold_is_told() -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(st.data())
 def test_whatever_numbers_fit_the_schema_runs_are_merged_or_it_is_told(data: st.DataObject) -> None:
     documents = [EXAMPLE.model_dump(), EXAMPLE.model_dump()]

@@ -42,7 +42,7 @@ def _settings(**given: Any) -> LoadSettings:
     quick: dict[str, Any] = {
         "seed": 1,
         "framing": Raw(),
-        "duration": 0.4,
+        "duration": 0.2,
         "warmup": 0.05,
         "calibrate": False,
     }
@@ -261,6 +261,7 @@ def test_a_target_that_fails_every_exchange_is_measured_to_the_end(host: str) ->
     assert result.exit_code == 1
 
 
+@pytest.mark.one_family
 def test_a_rate_that_a_target_cannot_keep_misses_an_objective_of_errors(host: str) -> None:
     with FakeServer(host, delays(0.02)) as server:
         target = Endpoint(host, server.port)
@@ -339,6 +340,7 @@ def test_no_more_is_unsent_than_a_count_has_left(
     assert [(f.requests, f.unsent) for f in result.families.values()] == [(20, 0)]
 
 
+@pytest.mark.one_family
 def test_a_rate_that_a_slow_target_keeps_is_told_whole(host: str) -> None:
     with FakeServer(host, delays(0.01)) as server:
         given: dict[str, Any] = {"rate": 50.0, "connections": 10, "duration": None, "count": 20}
@@ -350,6 +352,7 @@ def test_a_rate_that_a_slow_target_keeps_is_told_whole(host: str) -> None:
     assert family.requests_per_s * family.measured_s > family.outcomes.ok == 20
 
 
+@pytest.mark.one_family
 def test_a_target_that_never_answers_ends_in_time(host: str) -> None:
     with FakeServer(host, never_answers) as server:
         result = _load(Endpoint(host, server.port), timeout=0.2, warmup=0.0)
@@ -359,6 +362,7 @@ def test_a_target_that_never_answers_ends_in_time(host: str) -> None:
 
 
 @pytest.mark.parametrize("rate", [None, 500.0], ids=["closed loop", "open loop"])
+@pytest.mark.one_family
 def test_a_count_of_exchanges_that_nobody_answers_is_given_up(
     host: str, rate: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

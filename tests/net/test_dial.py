@@ -218,6 +218,7 @@ def test_where_all_fail_each_address_is_told_with_its_own_reason(
     assert caught.value.endpoint == "box:7"
 
 
+@pytest.mark.one_family
 def test_the_timeout_tells_every_address_also_those_not_tried(place: _Place, dials: Dials) -> None:
     refusing, silent, waiting = place.refusing(), place.silent(), place.answering()
     began = time.monotonic()
@@ -314,6 +315,7 @@ def test_the_resolver_counts_against_the_timeout(monkeypatch: pytest.MonkeyPatch
             thread.join(10)
 
 
+@pytest.mark.one_family
 def test_a_slow_resolver_leaves_the_attempts_what_remains(
     place: _Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -239,8 +239,8 @@ def test_a_worker_that_a_plugin_ends_is_replaced(message: bytes, how: str, tmp_p
             sock.sendall(message + b"\n")
             assert f"(pid {worker}) {how}; " in group.event("warning")["message"]
             group.complete(without=[worker])
-        with _served(HOST, group.port, b"and on\n"):
-            done, _ = group.end(signal.SIGTERM)
+        _served(HOST, group.port, b"and on\n").close()
+        done, _ = group.end(signal.SIGTERM)
     assert done.code == 0
 
 
@@ -263,6 +263,13 @@ class Odd(Delimited):
 """
 
 
+# A busy machine may take longer than the second after which a worker has started well.
+_SOON_IS_A_MINUTE = (
+    *(sys.executable, "-W", "error", "-c"),
+    "import echokit.cli, echokit.workers; echokit.workers.AT_ONCE = 60.0; echokit.cli.main()",
+)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "how"),
@@ -281,11 +288,9 @@ def test_workers_that_cannot_start_end_the_server_with_the_cause(
     config = tmp_path / "limited.yaml"
     config.write_text("server: {limits: {max_message: 100}}\n")
     args = ("serve", "--config", str(config), "--host", HOST, "--port", "0", "--workers", "2")
-    began = time.monotonic()
-    done = start(*args, "--output", "quiet", env=env)
-    took = time.monotonic() - began
+    # By itself, before `start` loses its patience.
+    done = start(*args, "--output", "quiet", env=env, command=_SOON_IS_A_MINUTE)
     assert done.code == 3
-    assert took < 5
     *before, last = done.told
     assert re.fullmatch(
         rf"worker [12] \(pid \d+\) {how} as soon as it had started, like those before it:"

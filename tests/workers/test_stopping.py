@@ -215,6 +215,7 @@ def test_who_waits_for_the_successor_of_a_dead_worker_is_served_before_the_end()
             sock.sendall(b"waited")
         os.kill(group.pid, signal.SIGTERM)
         assert [receive(sock, 6) for sock in waiting] == [b"waited"] * 40
+        stack.close()
         done, _ = group.end()
     assert done.code == 0
 
