@@ -22,6 +22,7 @@ from echokit.net.handler import Ending
 from echokit.net.reactor import READ, Reactor, Timer
 from echokit.net.segment import Segmentation
 from echokit.net.segmented import open_connection
+from echokit.net.socket_calls import close
 from echokit.net.stream import Stream
 from echokit.observe.observer import Observer
 
@@ -82,7 +83,7 @@ class EchoClient:
             self._reactor = Reactor()
             undo.callback(self._reactor.close)
             fd = self.dialed.sock.detach()
-            undo.callback(os.close, fd)
+            undo.callback(close, fd)
             self._connection = open_connection(
                 self._reactor,
                 fd,

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from echokit.net.listen import Listeners, bind_listeners
 from echokit.net.reactor import Reactor
 from echokit.net.segment import Segmentation
 from echokit.net.segmented import open_connection
+from echokit.net.socket_calls import close
 from echokit.net.straight import BULK, Pipe, Straight
 from echokit.net.stream import Stream
 from echokit.observe.counters import Counters
@@ -101,8 +101,9 @@ class EchoServer:
         self._straight = self._echo and self._framing.transparent and segmentation is None
         # A dict for its keys: it takes a third of the memory of a set.
         self._connections: dict[Stream, None] = {}
-        # Of those that have ended; what is open counts for itself. Where both change, or one is
-        # a dict, a look from another thread waits; and one from a signal handler does not.
+        # Of those that have ended; what is open counts for itself. Where both change, a look from
+        # another thread waits, and one from a signal handler does not. One more that is open
+        # changes only one of them.
         self._counted = Counters()
         self._counting = threading.RLock()
         self._numbers = itertools.count(1)
@@ -155,7 +156,7 @@ class EchoServer:
         self._tell_received = observer.received if told else None
         told = kind.ended is not Observer.ended
         self._tell_ended = observer.ended if told else None
-        self._tells_clean_ends = self._admission is not None or (told and observer.hears_clean_ends)
+        self._tells_clean_ends = observer.hears_clean_ends
 
     # Its life.
 
@@ -256,7 +257,7 @@ class EchoServer:
         try:
             connection = self._connection(fd, peer)
         except Exception as error:  # noqa: BLE001 - a plugin's bug costs its own connection only
-            os.close(fd)
+            close(fd)
             self._could_not_open(Address.of(peer), End(Ending.ERROR, error, 0, 0, 0))
         else:
             self._connections[connection] = None
@@ -268,7 +269,10 @@ class EchoServer:
             self._counted.add_end(end.ending, end)
         if self._tell_accepted is not None:
             self._tell_accepted(peer)
-        self._forget(peer, end)
+        if self._admission is not None:
+            self._admission.leave(peer)
+        if self._tell_ended is not None:
+            self._tell_ended(peer, end)
         if not self._connections:
             self._none_is_open()
 
@@ -279,7 +283,7 @@ class EchoServer:
             return True
         with self._counting:
             self._counted.refused[refusal] += 1
-        os.close(fd)
+        close(fd)
         self._tell_refusal(peer, refusal)
         return False
 
@@ -372,21 +376,17 @@ class EchoServer:
             self._counted.add_end(ending, connection)
         if self._acceptor.paused and self._drain is None and self._room() > 0:
             self._acceptor.resume()
-        if self._tells_clean_ends or ending is not Ending.CLEAN:
-            self._forget(connection.peer, connection.end)
+        if self._admission is not None:
+            self._admission.leave(connection.peer)
+        if self._tell_ended is not None and (self._tells_clean_ends or ending is not Ending.CLEAN):
+            self._tell_ended(connection.peer, connection.end)
         if not self._connections:
             self._none_is_open()
-
-    def _forget(self, peer: Address, end: End) -> None:
-        if self._admission is not None:
-            self._admission.leave(peer)
-        if self._tell_ended is not None:
-            self._tell_ended(peer, end)
 
     def _none_is_open(self) -> None:
         if self._drain is not None:
             self.reactor.stop()
-        elif self._alone:
+        elif self._alone and not self._stops:
             self._observer.waiting()
 
     # Stopping.

@@ -22,6 +22,7 @@ from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.framing.raw import Raw
 from echokit.net.address import Address
 from echokit.net.handler import End, Ending
+from echokit.net.stream import Stream
 from echokit.observe.observer import Observer
 from echokit.server import EchoServer
 from tests.conftest import AVAILABLE
@@ -950,6 +951,67 @@ def test_a_shortage_at_a_stop_is_told_as_what_it_is_for_those_who_wait(
     assert left_out == "accept failed: 1 more left out"
     # Once as it came, and once more as the queue was to be emptied.
     assert server.counters.accept_failures == 2
+
+
+@pytest.mark.parametrize("per_peer", [0, 9])
+def test_an_observer_may_leave_out_ends_in_good_order_and_no_others(
+    host: str, per_peer: int, clients: _Clients
+) -> None:
+    class Hears(_Recorder):
+        hears_clean_ends = False
+
+    observer = Hears()
+    limits = Limits(max_connections_per_peer=per_peer)
+    server = EchoServer(host, 0, framing=LengthPrefixed(), limits=limits, observer=observer)
+    with _serving(server):
+        for wire in (b"\0\0\0\1x", b"\0\0"):
+            with clients.connect(server.addresses[0]) as sock:
+                sock.sendall(wire)
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(16):
+                    pass
+    assert server.counters.ended.total() == 2
+    assert [end.ending for end in observer.ends] == [Ending.TRUNCATED]
+
+
+def test_a_decoder_that_fails_as_a_sweep_asks_it_costs_its_connection_only(
+    host: str, clients: _Clients
+) -> None:
+    class Decoder:
+        def receive_data(self, data: bytes) -> None:
+            """Nothing is ever whole."""
+
+        def next_message(self) -> bytes | None:
+            return None
+
+        def receive_eof(self) -> None:
+            """An end like any."""
+
+        @property
+        def pending(self) -> bool:
+            raise RuntimeError("a bug")
+
+    class Bug(Raw):
+        transparent = False
+
+        def decoder(self) -> Any:
+            return Decoder()
+
+    class Waits(EchoServer):
+        def eof_received(self, connection: Stream) -> None:
+            """Our end comes later, or not at all."""
+
+    limits = Limits(message_timeout=0.2, idle_timeout=30)
+    server = Waits(host, 0, framing=Bug(), limits=limits)
+    with _serving(server):
+        sock = clients.connect(server.addresses[0])
+        sock.sendall(b"x")
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b""
+        deadline = time.monotonic() + PATIENCE
+        while not server.counters.ended.total():
+            assert time.monotonic() < deadline
+        assert server.counters.ended == {Ending.ERROR: 1}
 
 
 # Observers that raise.

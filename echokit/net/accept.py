@@ -16,6 +16,7 @@ from collections.abc import Callable
 from echokit.net.address import Sockaddr
 from echokit.net.listen import Listeners
 from echokit.net.reactor import READ, Reactor
+from echokit.net.socket_calls import close
 
 __all__ = ["Acceptor"]
 
@@ -123,6 +124,10 @@ class Acceptor:
                     continue
                 self._rest(listener)
                 return
+            if not peer:
+                # Some systems hand out one that has gone by now, without its address.
+                close(fd)
+                continue
             os.set_blocking(fd, False)
             self._take(fd, peer)
 

@@ -53,7 +53,7 @@ class Dialed:
     """A connected, non-blocking socket, and how it came about.
 
     Attributes:
-        sock: The socket.
+        sock: The socket; an `EchoClient` has taken it over, so that the object is closed.
         address: The peer's address.
         resolved: How long the resolver took, in seconds.
         connected: How long everything took, in seconds.

@@ -1,12 +1,13 @@
-"""Calls for which `os` has no function, on a connected socket that is known by its descriptor."""
+"""Calls on a connected socket that is known by its descriptor, as far as `os` has none that do."""
 
 import array
 import contextlib
+import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
 
-__all__ = ["queued", "reset_at_close", "shut_down"]
+__all__ = ["close", "queued", "reset_at_close", "shut_down"]
 
 # struct linger of socket(7): on, and for no time.
 _NO_TIME = struct.pack("ii", 1, 0)
@@ -45,6 +46,15 @@ def queued(fd: int) -> int:
         return _ask(fd)
     except OSError:
         return 0
+
+
+def close(fd: int) -> None:
+    """Give the socket back."""
+    try:  # noqa: SIM105 - suppress() would cost more than the call
+        os.close(fd)
+    except ConnectionResetError:
+        # So say the BSDs where the peer has reset it. It is closed.
+        pass
 
 
 def shut_down(fd: int) -> None:

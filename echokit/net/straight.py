@@ -2,7 +2,7 @@
 
 This is the whole way of a message where the framing is transparent and no observer asks for
 messages, so it is kept short: one read, one write, and what they come to. What happens seldom is
-left to `connection` and `stream`.
+left to `stream`.
 
 Much at once does not come into this process at all: splice(2) moves the pages that the kernel
 holds from the socket into a pipe, and from the pipe back into the socket. Only what the socket
@@ -87,7 +87,8 @@ class Straight(Stream):
     ) -> None:
         self._ask = min(chunk_size, SMALL)
         self._pipe = pipe
-        # How much has come and not gone: so the way of a message need not count both.
+        # How much has come and not gone, as it waits or was lost at the end: so the way of a
+        # message need not count both.
         self._behind = 0
         super().__init__(reactor, fd, peer, chunk_size, handler)
 
@@ -112,15 +113,16 @@ class Straight(Stream):
         if not size:
             self._on_eof()
             return
-        self.bytes_in += size
-        self.messages += 1
         try:
             sent = write(self._fd, data)
         except OSError as error:
-            self._stays_behind(data, error)
+            self._count_in(size, data, error)
         else:
-            if sent != size:
-                self._stays_behind(data[sent:])
+            if sent == size:
+                self.messages += 1
+                self.bytes_in += size
+            else:
+                self._count_in(size, data[sent:])
         if size >= SMALL:
             self._expect_as_much(size)
 
@@ -136,12 +138,21 @@ class Straight(Stream):
             self._drop()
         return 0
 
-    def _stays_behind(self, rest: bytes, error: OSError | None = None) -> None:
-        """The socket did not take `rest`: it waits, unless that is since the connection is lost."""
-        self._behind += len(rest)
+    def _count_in(self, size: int, rest: bytes, error: OSError | None = None) -> None:
+        """So many bytes have come, of which the socket did not take `rest`: that waits.
+
+        With an `error` that ends the connection it is only counted.
+        """
+        behind = len(rest)
+        self.messages += 1
+        # Side by side: no other thread sees the one without the other, and takes for sent what has
+        # not been.
+        self.bytes_in += size
+        self._behind += behind
         if error is not None:
             self._trouble(error)
-        self._keep(rest)
+        if behind:
+            self._keep(rest)
 
     def _count_out(self, size: int) -> None:
         self._behind -= size
@@ -153,8 +164,6 @@ class Straight(Stream):
 
     def _expect_as_much(self, size: int) -> None:
         """Be ready for as much as has come, or more: through the pipe, or by a read."""
-        if self._state is not _OPEN:
-            return
         if self._pipe is None:
             self._ask = self._chunk_size
         else:
@@ -177,13 +186,10 @@ class Straight(Stream):
             # looks the same from here, and what stands behind it has still to be read.
             self._expect_as_much(0)
             return
-        self.bytes_in += size
-        self.messages += 1
         try:
             sent = os.splice(pipe.outlet, self._fd, size, flags=os.SPLICE_F_NONBLOCK)
         except OSError as error:
-            self._stays_behind(read(pipe.outlet, size), error)
+            self._count_in(size, read(pipe.outlet, size), error)
         else:
-            if sent != size:
-                self._stays_behind(read(pipe.outlet, size - sent))
+            self._count_in(size, read(pipe.outlet, size - sent) if sent < size else b"")
         self._expect_as_much(size)

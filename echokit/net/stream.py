@@ -4,14 +4,14 @@ What a connection does with what comes is said in `connection`; here is what is 
 whatever comes. Ending well is most of it: see there.
 """
 
+import contextlib
 import enum
-import os
 from os import read, write
 
 from echokit.net.address import Address, Sockaddr
 from echokit.net.handler import End, Ending, Handler, ending_of
 from echokit.net.reactor import READ, WRITE, Reactor, Timer
-from echokit.net.socket_calls import queued, reset_at_close, shut_down
+from echokit.net.socket_calls import close, queued, reset_at_close, shut_down
 
 __all__ = ["SMALL", "State", "Stream"]
 
@@ -188,7 +188,7 @@ class Stream:
         elif self.bytes_out != self._seen_out:
             # Out has moved what the peer has taken: one that reads slowly empties what the system
             # holds, long after the last send. Where all has been taken, the system is not asked.
-            out = self.bytes_out - queued(self._fd)
+            out = self.bytes_out - self.unacknowledged
             if out != self._seen_out:
                 self._seen_out, self._seen_at = out, now
         return self._seen_at
@@ -326,7 +326,9 @@ class Stream:
         For a peer that has not read for long: else the system would keep it for minutes more.
         """
         if self._state is not _CLOSED:
-            reset_at_close(self._fd)
+            # Not every system lets it be asked of one that the peer has reset.
+            with contextlib.suppress(OSError):
+                reset_at_close(self._fd)
             self._close(ending, error)
 
     def _conclude(self) -> None:
@@ -375,9 +377,5 @@ class Stream:
         # The number will be another's.
         fd, self._fd = self._fd, -1
         self._reactor.remove(fd)
-        try:  # noqa: SIM105 - suppress() would cost more than the call
-            os.close(fd)
-        except ConnectionResetError:
-            # So say the BSDs where the peer has reset it. It is closed.
-            pass
+        close(fd)
         self._handler.connection_ended(self)

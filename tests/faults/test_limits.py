@@ -17,6 +17,7 @@ from echokit import Address, Delimited, End, Ending, LengthPrefixed, Observer, R
 from echokit.config import Limits
 from echokit.framing.base import Framing
 from echokit.net.admission import Refusal
+from echokit.observe.transcript import Diagnostics
 from echokit.server import EchoServer
 from tests.cli.peers import client, receive, reset
 from tests.conftest import AVAILABLE
@@ -166,6 +167,19 @@ def test_one_more_than_may_be_is_told_of_and_counted(
         until(lambda: bool(noted.warnings))
         assert noted.warnings == [f"{are_open}, as many as may be: others wait"]
         assert server.counters.pauses == 1
+
+
+@pytest.mark.parametrize("observer", [None, Diagnostics()], ids=["nobody", "diagnostics"])
+def test_clients_in_turn_are_all_let_in_whoever_is_told_of_them(
+    host: str, observer: Observer | None
+) -> None:
+    limits = Limits(max_connections_per_peer=1)
+    with EchoServer(host, 0, limits=limits, observer=observer) as server:
+        for _ in range(3):
+            with client(host, server.port) as sock:
+                assert _echoes(sock, b"x")
+            until(lambda: not server.counters.open)
+        assert server.counters.refused.total() == 0
 
 
 def test_over_max_connections_per_peer_it_is_closed_at_once_and_may_come_again_later(

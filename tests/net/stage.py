@@ -12,6 +12,7 @@ import pytest
 from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
 from echokit.net import connection as connections
+from echokit.net import straight as straights
 from echokit.net import stream
 from echokit.net.connection import Connection
 from echokit.net.handler import End
@@ -85,6 +86,7 @@ class Stage:
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(connections, "write", self._write)
         self._patch.setattr(stream, "write", self._write)
+        self._patch.setattr(straights, "write", self._write)
         self._patch.setattr(connections, "read", self._read)
 
     def _write(self, fd: int, data: bytes) -> int:

@@ -288,3 +288,21 @@ def test_closing_twice_is_closing_once(door: _Door) -> None:
     door.acceptor.close()
     door.acceptor.close()
     door.turn()
+
+
+def test_one_that_has_gone_and_has_no_address_any_more_is_left_out(
+    door: _Door, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.socket._accept  # type: ignore[attr-defined] # no public name
+    gone = [True, False]
+
+    def accept(sock: socket.socket) -> tuple[int, Any]:
+        fd, peer = real(sock)
+        return fd, None if gone.pop(0) else peer
+
+    monkeypatch.setattr(socket.socket, "_accept", accept)
+    lost, kept = connect(2)
+    gone += [False] * 9
+    door.turn()
+    assert [peer for _, peer in door.taken] == [kept.getsockname()]
+    assert lost.recv(1) == b""

@@ -4,11 +4,12 @@ import contextlib
 import errno
 import os
 import socket
+import types
 from collections.abc import Iterator
 
 import pytest
 
-from echokit.net import straight
+from echokit.net import socket_calls, straight
 from echokit.net.handler import Ending
 from echokit.net.straight import BULK, Pipe
 from tests.net.stage import Stage, noise
@@ -226,3 +227,46 @@ def test_a_pipe_that_cannot_be_made_is_done_without(monkeypatch: pytest.MonkeyPa
 def test_a_system_without_splice_has_no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "splice", raising=False)
     assert Pipe.made() is None
+
+
+def test_nobody_sees_bytes_as_sent_before_they_are(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = stage.straight()
+    seen = []
+
+    def takes_half(fd: int, data: bytes) -> int:
+        seen.append((connection.bytes_in, connection.bytes_out))
+        return os.write(fd, data[: len(data) // 2])
+
+    monkeypatch.setattr(straight, "write", takes_half)
+    stage.peer.sendall(b"12345678")
+    stage.turn(1)
+    seen.append((connection.bytes_in, connection.bytes_out))
+    assert seen == [(0, 0), (8, 4)]
+    stage.turn()
+    assert stage.read_available() == b"12345678"
+    assert (connection.bytes_in, connection.bytes_out) == (8, 8)
+
+
+def test_a_close_that_tells_of_a_reset_has_closed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(fd: int) -> None:
+        os.close(fd)
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+    connection = stage.straight()
+    with monkeypatch.context() as patch:
+        # As the BSDs have it.
+        patch.setattr(socket_calls, "os", types.SimpleNamespace(close=close))
+        connection.close()
+    assert stage.end.ending is Ending.CLEAN
+    assert stage.peer.recv(1) == b""
+
+
+def test_half_closing_what_has_ended_does_nothing(stage: Stage) -> None:
+    connection = stage.straight()
+    connection.close()
+    connection.send_fin()
+    assert stage.end.ending is Ending.CLEAN
