@@ -978,18 +978,27 @@ def test_a_decoder_that_fails_as_a_sweep_asks_it_costs_its_connection_only(
     host: str, clients: _Clients
 ) -> None:
     class Decoder:
+        def __init__(self) -> None:
+            self.messages: list[bytes] = []
+            self.looks = 0
+
         def receive_data(self, data: bytes) -> None:
-            """Nothing is ever whole."""
+            self.messages.append(data)
+            self.looks = 2
 
         def next_message(self) -> bytes | None:
-            return None
+            return self.messages.pop() if self.messages else None
 
         def receive_eof(self) -> None:
             """An end like any."""
 
         @property
         def pending(self) -> bool:
-            raise RuntimeError("a bug")
+            # One look has seen what came, and none yet what has gone.
+            self.looks -= 1
+            if not self.looks:
+                raise RuntimeError("a bug")
+            return False
 
     class Bug(Raw):
         transparent = False
@@ -1007,6 +1016,7 @@ def test_a_decoder_that_fails_as_a_sweep_asks_it_costs_its_connection_only(
         sock = clients.connect(server.addresses[0])
         sock.sendall(b"x")
         sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(1) == b"x"
         assert sock.recv(1) == b""
         deadline = time.monotonic() + PATIENCE
         while not server.counters.ended.total():

@@ -121,9 +121,6 @@ class Deadlines:
         return _Begun(now, connection.messages, connection.bytes_in)
 
     def _look(self, connection: Stream, now: float, begun: _Begun | None, born: float) -> None:
-        if connection.closed:
-            # A plugin's decoder has failed as it was asked whether it is amid a message.
-            return
         quiet = now - connection.quiet_since(now)
         if self._send and connection.sending and quiet >= self._send:
             connection.abort(Ending.SEND_TIMEOUT, _late("has not read", self._send))
