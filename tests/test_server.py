@@ -1012,7 +1012,8 @@ def test_a_decoder_that_fails_as_a_sweep_asks_it_costs_its_connection_only(
 
     limits = Limits(message_timeout=0.2, idle_timeout=30)
     server = Waits(host, 0, framing=Bug(), limits=limits)
-    with _serving(server):
+    # An error of the serving comes out of this block.
+    with server:
         sock = clients.connect(server.addresses[0])
         sock.sendall(b"x")
         sock.shutdown(socket.SHUT_WR)
