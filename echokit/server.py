@@ -24,7 +24,7 @@ from echokit.net.reactor import Reactor
 from echokit.net.segment import Segmentation
 from echokit.net.segmented import open_connection
 from echokit.net.socket_calls import close
-from echokit.net.straight import BULK, Pipe, Straight
+from echokit.net.straight import Straight
 from echokit.net.stream import Stream
 from echokit.observe.counters import Counters
 from echokit.observe.observer import Observer
@@ -124,10 +124,6 @@ class EchoServer:
         self.port = listeners.port
         with contextlib.ExitStack() as undo:
             undo.callback(listeners.close)
-            # What goes straight back may be much at once.
-            self._pipe = Pipe.made() if self._straight and chunk_size >= BULK else None
-            if self._pipe is not None:
-                undo.callback(self._pipe.close)
             self.reactor = Reactor()
             undo.callback(self.reactor.close)
             self._acceptor = Acceptor(
@@ -215,8 +211,6 @@ class EchoServer:
         self._acceptor.close()
         for connection in list(self._connections):
             connection.close(Ending.CUT)
-        if self._pipe is not None:
-            self._pipe.close()
         self.reactor.close()
 
     def __enter__(self) -> Self:
@@ -290,7 +284,7 @@ class EchoServer:
     def _connection(self, fd: int, peer: Sockaddr) -> Stream:
         """What serves a client: chunks that nobody looks at go straight back."""
         if self._straight:
-            return Straight(self.reactor, fd, peer, self._chunk_size, self, self._pipe)
+            return Straight(self.reactor, fd, peer, self._chunk_size, self)
         return open_connection(
             self.reactor,
             fd,

@@ -18,7 +18,7 @@ from echokit.net.connection import Connection
 from echokit.net.handler import End
 from echokit.net.reactor import Reactor
 from echokit.net.segmented import open_connection
-from echokit.net.straight import Pipe, Straight
+from echokit.net.straight import Straight
 from echokit.net.stream import Stream
 
 if TYPE_CHECKING:
@@ -112,10 +112,10 @@ class Stage:
         )
         return connection
 
-    def straight(self, chunk_size: int = 65536, pipe: Pipe | None = None) -> Straight:
+    def straight(self, chunk_size: int = 65536) -> Straight:
         """Begin with one whose chunks go straight back; to be called once."""
         self._connection = connection = Straight(
-            self.reactor, self.fd, self._sockaddr, chunk_size, self.handler, pipe
+            self.reactor, self.fd, self._sockaddr, chunk_size, self.handler
         )
         return connection
 

@@ -1,57 +1,16 @@
-"""What goes straight back, and much of it through a pipe."""
+"""What goes straight back."""
 
 import contextlib
 import errno
 import os
 import socket
 import types
-from collections.abc import Iterator
 
 import pytest
 
 from echokit.net import socket_calls, straight
 from echokit.net.handler import Ending
-from echokit.net.straight import BULK, Pipe
 from tests.net.stage import Stage, noise
-
-splicing = pytest.mark.skipif(not hasattr(os, "splice"), reason="this system has no splice()")
-
-
-@pytest.fixture
-def pipe() -> Iterator[Pipe]:
-    made = Pipe.made()
-    assert made is not None
-    yield made
-    # Between two events nothing stays in it.
-    with pytest.raises(BlockingIOError):
-        os.read(made.outlet, 1)
-    made.close()
-
-
-class _Splices:
-    """Notes what each splice() into the pipe brought, and can fail in its stead."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, pipe: Pipe) -> None:
-        self.brought: list[int] = []
-        self.fail_in = self.fail_out = self.failed = 0
-        really = os.splice
-
-        def splice(src: int, dst: int, count: int, **options: int) -> int:
-            coming = dst == pipe.inlet
-            if failure := self.fail_in if coming else self.fail_out:
-                self.failed += 1
-                raise OSError(failure, os.strerror(failure))
-            moved = really(src, dst, count, **options)
-            if coming:
-                self.brought.append(moved)
-            return moved
-
-        patch.setattr(os, "splice", splice)
-
-
-@pytest.fixture
-def splices(monkeypatch: pytest.MonkeyPatch, pipe: Pipe) -> _Splices:
-    return _Splices(monkeypatch, pipe)
 
 
 def _exchange(stage: Stage, wire: bytes, sent: int = 0) -> bytes:
@@ -86,18 +45,12 @@ def test_little_is_asked_for_until_more_comes(
     assert set(asked) == {small, 65536}
 
 
-@splicing
-@pytest.mark.parametrize("size", [BULK - 1, BULK, BULK + 1, 300_000, 1 << 21])
-def test_much_goes_back_through_the_pipe_and_is_counted(
-    stage: Stage, pipe: Pipe, splices: _Splices, size: int
-) -> None:
-    connection = stage.straight(256 << 10, pipe)
+@pytest.mark.parametrize("size", [16, 300_000, 1 << 21])
+def test_much_goes_straight_back_and_is_counted(stage: Stage, size: int) -> None:
+    connection = stage.straight(256 << 10)
     wire = noise(size)
     for _ in range(3):
         assert _exchange(stage, wire) == wire
-    if size > 4 * BULK:
-        assert sum(splices.brought) > size
-    assert max(splices.brought, default=0) <= 256 << 10
     assert (connection.bytes_in, connection.bytes_out) == (3 * size, 3 * size)
     stage.peer.shutdown(socket.SHUT_WR)
     assert stage.read_to_end() == b""
@@ -107,20 +60,8 @@ def test_much_goes_back_through_the_pipe_and_is_counted(
     assert stage.handler.messages == []
 
 
-def _make_bulky(stage: Stage, splices: _Splices) -> None:
-    """Let so much come that the pipe is used from here on."""
-    wire = noise(4 * BULK)
-    while not splices.brought:
-        assert _exchange(stage, wire) == wire
-
-
-@splicing
-def test_a_peer_that_does_not_read_is_not_read_from_and_then_gets_all_of_it(
-    stage: Stage, pipe: Pipe, splices: _Splices
-) -> None:
-    connection = stage.straight(256 << 10, pipe)
-    _make_bulky(stage, splices)
-    begun = connection.bytes_in
+def test_a_peer_that_does_not_read_is_not_read_from_and_then_gets_all_of_it(stage: Stage) -> None:
+    connection = stage.straight(256 << 10)
     wire = noise(8 << 20)
     sent = 0
     for _ in range(200):
@@ -128,105 +69,58 @@ def test_a_peer_that_does_not_read_is_not_read_from_and_then_gets_all_of_it(
             sent += stage.peer.send(wire[sent:])
         stage.turn(1)
     assert connection.sending
-    assert connection.bytes_in - begun < len(wire)
+    assert connection.bytes_out < connection.bytes_in < len(wire)
     read = connection.bytes_in
     stage.turn(20)
     assert connection.bytes_in == read
     assert _exchange(stage, wire, sent) == wire
+    assert (connection.bytes_in, connection.bytes_out) == (len(wire), len(wire))
 
 
-@splicing
-def test_little_after_much_is_read_again(stage: Stage, pipe: Pipe, splices: _Splices) -> None:
-    stage.straight(256 << 10, pipe)
-    _make_bulky(stage, splices)
-    assert _exchange(stage, b"a") == b"a"
-    spliced = len(splices.brought)
-    for _ in range(5):
-        assert _exchange(stage, b"b") == b"b"
-    assert len(splices.brought) == spliced
-
-
-@splicing
-def test_an_urgent_byte_amid_much_stops_nothing(
-    stage: Stage, pipe: Pipe, splices: _Splices
-) -> None:
-    connection = stage.straight(256 << 10, pipe)
-    _make_bulky(stage, splices)
-    before = connection.bytes_in
-    # The last byte is the urgent one, and stands outside of the stream.
+def test_an_urgent_byte_stands_outside_of_the_stream(stage: Stage) -> None:
+    connection = stage.straight(256 << 10)
+    # Of what is sent as urgent, the last byte is.
+    stage.peer.send(noise(1000))
     stage.peer.send(b"!", socket.MSG_OOB)
-    assert _exchange(stage, noise(BULK)) == noise(BULK)
-    assert connection.bytes_in == before + BULK
+    stage.peer.send(noise(2000))
     stage.peer.shutdown(socket.SHUT_WR)
-    assert stage.read_to_end() == b""
+    assert stage.read_to_end() == noise(1000) + noise(2000)
     assert stage.end.ending is Ending.CLEAN
+    assert connection.bytes_in == 3000
 
 
-@splicing
-def test_what_stands_between_an_urgent_byte_and_the_end_is_not_lost(
-    stage: Stage, pipe: Pipe, splices: _Splices
+def test_a_reset_with_something_unsent_is_told_as_one_and_counts_what_was_taken(
+    stage: Stage,
 ) -> None:
-    stage.straight(256 << 10, pipe)
-    _make_bulky(stage, splices)
-    # All of it, and the FIN, is there before anything is read.
-    stage.peer.send(noise(BULK))
-    stage.peer.send(b"!", socket.MSG_OOB)
-    stage.peer.send(noise(BULK))
-    stage.peer.shutdown(socket.SHUT_WR)
-    assert stage.read_to_end() == noise(BULK) * 2
-    assert stage.end.ending is Ending.CLEAN
-
-
-@splicing
-def test_where_splice_cannot_be_had_it_is_read_and_written(
-    stage: Stage, pipe: Pipe, splices: _Splices
-) -> None:
-    splices.fail_in = errno.EINVAL
-    stage.straight(256 << 10, pipe)
-    wire = noise(1 << 20)
-    assert _exchange(stage, wire) == wire
-    # It is not tried again and again.
-    assert (splices.failed, splices.brought) == (1, [])
-
-
-@splicing
-def test_a_reset_amid_much_is_told_as_one(stage: Stage, pipe: Pipe, splices: _Splices) -> None:
-    stage.straight(256 << 10, pipe)
-    _make_bulky(stage, splices)
+    connection = stage.straight(256 << 10)
+    wire = noise(8 << 20)
+    sent = 0
+    while not connection.sending:
+        with contextlib.suppress(BlockingIOError):
+            sent += stage.peer.send(wire[sent:])
+        stage.turn(1)
     stage.reset()
-    assert stage.end.ending is Ending.RESET
-    assert stage.end.why == "connection reset by peer"
+    assert (stage.end.ending, stage.end.why) == (Ending.RESET, "connection reset by peer")
+    assert stage.end.bytes_out < stage.end.bytes_in
 
 
-@splicing
 @pytest.mark.parametrize(
     ("failure", "words"),
     [(errno.ECONNRESET, "connection reset by peer"), (errno.EPIPE, "broken pipe")],
 )
-def test_what_cannot_be_sent_any_more_does_not_stay_in_the_pipe(
-    stage: Stage, pipe: Pipe, splices: _Splices, failure: int, words: str
+def test_what_cannot_be_sent_any_more_is_not_counted_as_sent(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, failure: int, words: str
 ) -> None:
-    connection = stage.straight(256 << 10, pipe)
-    _make_bulky(stage, splices)
-    out = connection.bytes_out
-    splices.fail_out = failure
-    stage.peer.send(noise(BULK))
+    def fails(_fd: int, _data: bytes) -> int:
+        raise OSError(failure, os.strerror(failure))
+
+    stage.straight()
+    assert _exchange(stage, b"well") == b"well"
+    monkeypatch.setattr(straight, "write", fails)
+    stage.peer.send(b"lost!")
     stage.turn()
-    assert (stage.end.ending, stage.end.why, stage.end.bytes_out) == (Ending.RESET, words, out)
-
-
-@splicing
-def test_a_pipe_that_cannot_be_made_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_flags: int) -> tuple[int, int]:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    monkeypatch.setattr(os, "pipe2", fail)
-    assert Pipe.made() is None
-
-
-def test_a_system_without_splice_has_no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(os, "splice", raising=False)
-    assert Pipe.made() is None
+    assert (stage.end.ending, stage.end.why) == (Ending.RESET, words)
+    assert (stage.end.bytes_in, stage.end.bytes_out, stage.end.messages) == (9, 4, 2)
 
 
 def test_nobody_sees_bytes_as_sent_before_they_are(
