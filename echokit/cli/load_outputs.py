@@ -4,8 +4,9 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
@@ -15,12 +16,24 @@ from echokit.errors import ConfigError, reason
 if TYPE_CHECKING:
     from echokit.loadgen.result import Result
 
-__all__ = ["Outputs"]
+__all__ = ["Outputs", "check_kept"]
 
 _STDOUT = "-"
 # With less room than this, in bytes, it is known before the run that a file has no place.
 _LEAST_JSON = 8 << 10
 _LEAST = {"--junit": 1 << 10, "--html": 4 << 20}
+
+
+def check_kept(option: str, out: str, runs: Iterable[Path]) -> None:
+    """Make sure that what is to be read is not what is to be written, by whatever name.
+
+    Raises:
+        ConfigError: It is.
+    """
+    for run in runs:
+        if out != _STDOUT and Path(out).is_file() and run.exists() and run.samefile(out):
+            which = "the run" if option == "--html" else "one of the runs"
+            raise ConfigError(f"{option}: {out} is {which}, and would be overwritten")
 
 
 class Outputs:

@@ -17,7 +17,7 @@ from echokit.loadgen.result import Result, load_result
 from tests.cli.peers import reserved_port
 from tests.cli.processes import Running, run, start
 from tests.conftest import AVAILABLE
-from tests.loadgen.pages import Page, example, without_answers
+from tests.loadgen.pages import Page, example, result_of, without_answers
 from tests.loadgen.servers import FakeServer, echoes
 
 HOST = next(iter(AVAILABLE.values()))
@@ -179,6 +179,16 @@ def test_a_page_that_cannot_be_written(saved: Saved, tmp_path: Path) -> None:
     done = run("report", saved(example()), "--html", nowhere)
     assert done.code == 2
     assert done.complaint == f"--html: cannot write to {nowhere}: no such file or directory"
+
+
+def test_the_run_is_not_overwritten_by_its_page(saved: Saved, tmp_path: Path) -> None:
+    name, link = saved(example()), tmp_path / "link.html"
+    link.symlink_to(name)
+    for html in (name, str(link)):
+        done = run("report", name, "--html", html)
+        assert (done.code, done.out) == (2, b"")
+        assert done.complaint == f"--html: {html} is the run, and would be overwritten"
+    assert load_result(Path(name)) == result_of(example())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
