@@ -19,7 +19,7 @@ from echokit.loadgen.result import Result, SelfAudit, Source, WarmUp, problems
 from echokit.loadgen.session import exit_code
 from echokit.loadgen.slices import merge_slices
 
-__all__ = ["check_histograms", "merge"]
+__all__ = ["check_histograms", "merge", "sources"]
 
 Value = TypeVar("Value")
 
@@ -109,7 +109,7 @@ def _merged(results: Sequence[Result]) -> Result:
             },
             "self_audit": _merge_audits(ordered),
             "objectives": judge(list(objectives.values()), families),
-            "merged_from": [source for result in ordered for source in _sources(result)],
+            "merged_from": [source for result in ordered for source in sources(result)],
         }
     )
     return Result.model_validate(
@@ -152,8 +152,12 @@ def _status(ordered: Sequence[Result]) -> str:
     return next((s for s in ("failed", "interrupted") if s in statuses), "complete")
 
 
-def _sources(result: Result) -> list[Source]:
-    """The runs that `result` is made of."""
+def sources(result: Result) -> list[Source]:
+    """The runs that `result` is made of, itself if it is one.
+
+    When a run began, to the microsecond, how much it did and on which machine is what it is known
+    by, also where it stands in merged results alone.
+    """
     if result.merged_from:
         return result.merged_from
     requests = sum(family.requests for family in result.families.values())
