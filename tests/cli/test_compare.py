@@ -156,6 +156,26 @@ def test_a_regression_has_a_code_of_its_own(tmp_path: Path) -> None:
     assert run("compare", str(bad), good).code == 0
 
 
+def test_a_family_that_was_lost_is_a_regression_and_one_not_asked_for_a_note(
+    tmp_path: Path,
+) -> None:
+    good = Path(__file__).parents[1] / "loadgen" / "example.json"
+    document = example()
+    del document["families"]["ipv6"]
+    other = tmp_path / "other.json"
+    for why, code in (("the name target has no IPv6 address", 4), ("only IPv4 was asked for", 0)):
+        document["skipped"] = {"ipv6": why}
+        other.write_text(json.dumps(document))
+        done = run("compare", str(good), str(other))
+        assert done.code == code
+        assert f"IPv6 was measured by A alone: {why}\n" in done.err.decode()
+        rows = [line.split() for line in done.lines]
+        assert (["IPv6"] in rows) == bool(code)
+        if code:
+            assert rows[-1][0] == "requests/s"
+            assert rows[-1][2:] == ["0", "-100.0%", "?", "REGRESSION"]
+
+
 @pytest.mark.parametrize("command", [("compare",), ("merge", "out.json")], ids=" ".join)
 def test_files_that_are_no_results_are_told(command: tuple[str, ...], tmp_path: Path) -> None:
     good = Path(__file__).parents[1] / "loadgen" / "example.json"

@@ -148,6 +148,34 @@ def test_what_makes_runs_hard_to_compare_is_told() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("skipped", "lost"),
+    [
+        ({}, True),
+        ({"ipv6": "the name target has no IPv6 address"}, True),
+        ({"ipv6": "only IPv4 was asked for"}, False),
+    ],
+)
+def test_a_family_that_the_second_run_lacks_is_a_regression(
+    skipped: dict[FamilyName, str], lost: bool
+) -> None:
+    one, six = _run(STEADY), _run(STEADY, family="ipv6")
+    both = one.model_copy(update={"families": one.families | six.families})
+    one = one.model_copy(update={"skipped": skipped})
+    found = [change for change in compare(both, one, 10.0) if change.family == "ipv6"]
+    rate = six.families["ipv6"].requests_per_s
+    expected = Change("ipv6", "requests/s", "1/s", rate, 0.0, -1.0, None, "regression")
+    assert found == ([expected] if lost else [])
+    why = "".join(f": {each}" for each in skipped.values())
+    assert differences(both, one) == [
+        "A was failed: its figures are those until then",
+        "B was failed: its figures are those until then",
+        f"IPv6 was measured by A alone{why}",
+    ]
+    # That it has more is none.
+    assert {change.verdict for change in compare(one, both, 0.0)} == {"same"}
+
+
 def test_runs_without_a_common_family_cannot_be_compared() -> None:
     with pytest.raises(ConfigError, match="no family was measured by both"):
         compare(_run(STEADY), _run(STEADY, family="ipv6"), 0.05)
