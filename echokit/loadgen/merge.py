@@ -86,11 +86,12 @@ def _merged(results: Sequence[Result]) -> Result:
         for result in ordered
         for verdict in result.objectives
     }
+    cut = _cut(ordered)
     merged = ordered[0].model_copy(
         update={
             "echokit_version": __version__,
-            "status": _status(ordered),
-            "error": next((result.error for result in ordered if result.error), None),
+            "status": cut.status if cut else "complete",
+            "error": cut.error if cut else None,
             "duration_s": (ended - began).total_seconds(),
             "target": _same(ordered, lambda result: result.target),
             "settings": _same(ordered, lambda result: result.settings),
@@ -113,8 +114,15 @@ def _merged(results: Sequence[Result]) -> Result:
         }
     )
     return Result.model_validate(
-        merged.model_copy(update={"exit_code": exit_code(merged)}).model_dump()
+        merged.model_copy(update={"exit_code": _exit_code(merged, cut)}).model_dump()
     )
+
+
+def _exit_code(merged: Result, cut: Result | None) -> int:
+    """That of the run that was cut short, if one was; else what the figures stand for."""
+    code = exit_code(merged)
+    # One that says it was well, as merged results of failed runs once did, was not.
+    return code if cut is None else cut.exit_code or code or 1
 
 
 def _started(result: Result) -> datetime:
@@ -147,9 +155,11 @@ def _same(ordered: Sequence[Result], read: Callable[[Result], Value]) -> Value |
     return first if all(read(result) == first for result in ordered) else None
 
 
-def _status(ordered: Sequence[Result]) -> str:
-    statuses = {result.status for result in ordered}
-    return next((s for s in ("failed", "interrupted") if s in statuses), "complete")
+def _cut(ordered: Sequence[Result]) -> Result | None:
+    """The first run that failed, or else was interrupted: what it says holds for them all."""
+    return next(
+        (r for status in ("failed", "interrupted") for r in ordered if r.status == status), None
+    )
 
 
 def sources(result: Result) -> list[Source]:
