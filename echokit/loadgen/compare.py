@@ -147,12 +147,29 @@ def mismatches(before: Result, after: Result) -> list[str]:
         return found
     first, second = before.settings.model_dump(), after.settings.model_dump()
     asked = [
-        f"{field} {first[field]} and {second[field]}"
+        f"{field} {_asked(first[field])} and {_asked(second[field])}"
         for field in first
         # How long the turns are follows from the others.
         if first[field] != second[field] and field != "turn_s"
     ]
     return [*found, *([f"they were asked for otherwise: {', '.join(asked)}"] if asked else [])]
+
+
+def _asked(value: object) -> str:
+    """A setting as a note has it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        # Without the ".0" of a whole one, and without an exponent.
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    if isinstance(value, dict):
+        return " ".join(
+            str(each) if name == "type" else f"{name}={_asked(each)}"
+            for name, each in value.items()
+        )
+    return str(value)
 
 
 def _changes(

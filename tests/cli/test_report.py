@@ -166,6 +166,20 @@ def test_a_result_of_another_schema_version(saved: Saved, page: Path) -> None:
     )
 
 
+def test_a_result_without_a_schema_version(saved: Saved, page: Path) -> None:
+    document = example()
+    del document["schema_version"]
+    said = "a result of echokit load, but without its schema_version"
+    assert _refused(saved(document), page) == said
+    said = _refused(saved(document | {"schema_version": 2, "echokit_version": None}), page)
+    assert said == "a result of schema version 2; this echokit reads version 1"
+
+
+def test_a_rule_of_the_document_is_told_in_its_own_words(saved: Saved, page: Path) -> None:
+    said = "document: a run that is complete should have measured a family"
+    assert _refused(saved(example() | {"families": {}}), page) == said
+
+
 def test_a_result_with_a_histogram_that_is_none(saved: Saved, page: Path) -> None:
     document = example()
     document["families"]["ipv6"]["response"]["histogram"] = "HISTFAAA"

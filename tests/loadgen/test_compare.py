@@ -4,6 +4,7 @@ import statistics
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -174,6 +175,20 @@ def test_a_family_that_the_second_run_lacks_is_a_regression(
     ]
     # That it has more is none.
     assert {change.verdict for change in compare(one, both, 0.0)} == {"same"}
+
+
+def test_settings_are_told_as_people_write_them() -> None:
+    example = load_result(Path(__file__).with_name("example.json"))
+    assert example.settings is not None
+    asked: dict[str, Any] = {
+        "rate_per_s": None, "churn": True, "warmup_s": 0.25, "timeout_s": 1234567.0,
+        "framing": {"type": "length-prefixed", "width": 4, "delimiter": None},
+    }  # fmt: skip
+    other = example.model_copy(update={"settings": example.settings.model_copy(update=asked)})
+    assert differences(example, other)[-1] == (
+        "they were asked for otherwise: rate_per_s 2000 and none, framing raw and length-prefixed"
+        " width=4 delimiter=none, churn no and yes, warmup_s 0.5 and 0.25, timeout_s 5 and 1234567"
+    )
 
 
 def test_runs_without_a_common_family_cannot_be_compared() -> None:

@@ -186,6 +186,12 @@ def test_one_failed_run_fails_them_all() -> None:
     assert (merge(runs).status, merge(runs).error) == ("failed", "x")
 
 
+def test_one_run_is_told_as_one_and_two_as_two() -> None:
+    runs = [_run([[1]], at=number) for number in range(2)]
+    assert "127.0.0.1:7: 1 run merged" in table(merge(runs[:1]))
+    assert "127.0.0.1:7: 2 runs merged" in table(merge(runs))
+
+
 @pytest.mark.parametrize(
     ("ends", "status", "error", "code"),
     [
