@@ -150,7 +150,9 @@ class Result(Part):
     schema_version: Literal[1] = 1
     echokit_version: str
     status: Literal["complete", "interrupted", "failed"]
-    error: str | None = Field(description="Why it failed or was interrupted.")
+    error: str | None = Field(
+        description="Why it failed or was interrupted, or what of it could not be written."
+    )
     exit_code: Annotated[int, Field(ge=0, le=255)] = Field(description="The command's.")
     started_at: Moment = Field(description="In UTC.")
     duration_s: Seconds = Field(description="From start to end, everything in it.")
