@@ -135,6 +135,7 @@ def merge(
     from echokit.loadgen.merge import check_histograms
     from echokit.loadgen.merge import merge as merge_results
     from echokit.loadgen.result import load_result
+    from echokit.loadgen.shown import counted
     from echokit.observe.escape import printable
 
     _check_out(out, runs)
@@ -146,7 +147,8 @@ def merge(
     for line in _mixed(runs, found):
         print(f"echokit: {printable(line)}", file=sys.stderr)
     if out != _STDOUT:
-        print(f"echokit: {len(runs)} runs merged into {out}", file=sys.stderr)
+        many = counted(len(merged.merged_from), "run")
+        print(f"echokit: {many} merged into {out}", file=sys.stderr)
 
 
 def _mixed(runs: list[Path], found: "list[Result]") -> "Iterator[str]":
@@ -168,7 +170,7 @@ def _measured(result: "Result") -> str:
 
     target = result.target
     if target is None:
-        return "nothing that is known"
+        return "targets that differ" if result.merged_from else "nothing that is known"
     # Its own server has another port every time.
     return "its own server" if target.own_server else str(Endpoint(target.host, target.port))
 

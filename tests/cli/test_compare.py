@@ -94,7 +94,8 @@ def test_no_run_counts_twice_through_a_merged_one(tmp_path: Path) -> None:
     a, b, c = _saved(tmp_path, "a", "b", "c")
     once, twice, out = (str(tmp_path / f"{name}.json") for name in ("once", "twice", "out"))
     assert run("merge", once, a, b).code == 0
-    assert run("merge", twice, once, c).code == 0
+    done = run("merge", twice, once, c)
+    assert (done.code, done.complaint) == (0, f"3 runs merged into {twice}")
 
     def told(*runs: str) -> str:
         done = run("merge", out, *runs)
@@ -137,6 +138,17 @@ def test_a_merge_can_be_repeated_and_takes_the_place_of_what_is_no_run(tmp_path:
     first = out.read_bytes()
     assert run("merge", str(out), *runs).code == 0
     assert out.read_bytes() == first
+
+
+def test_a_merged_run_of_several_targets_says_so(tmp_path: Path) -> None:
+    a, b, c = _saved(tmp_path, "a", "b", "c")
+    document = json.loads(Path(b).read_bytes())
+    document["target"]["port"] += 1
+    Path(b).write_text(json.dumps(document))
+    once, out = str(tmp_path / "once.json"), str(tmp_path / "out.json")
+    assert run("merge", once, a, b).code == 0
+    told = run("merge", out, once, c).err.decode()
+    assert f"{once} (A) and {c} (B): A measured targets that differ, and B its own server" in told
 
 
 def test_a_regression_has_a_code_of_its_own(tmp_path: Path) -> None:
