@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from echokit.loadgen.compare import Change
-    from echokit.loadgen.result import Result
+    from echokit.loadgen.result import Result, Source
 
 __all__ = ["compare", "merge"]
 
 _MISSED = 4
 _STDOUT = "-"
+_FEWEST = 2
+_USAGE = "OUT comes first, as in 'echokit merge OUT.json A.json B.json'"
 
 
 def compare(
@@ -133,17 +135,20 @@ def merge(
     from echokit.loadgen.merge import check_histograms
     from echokit.loadgen.merge import merge as merge_results
     from echokit.loadgen.result import load_result
+    from echokit.loadgen.shown import counted
     from echokit.observe.escape import printable
 
+    _check_out(out, runs)
     found = [check_histograms(load_result(path), path) for path in runs]
-    _check_files(out, runs, found)
+    _check_once(runs, found)
     merged = merge_results(found)
     with Outputs(out, None, "table", option="OUT") as outputs:
         outputs.write(merged)
     for line in _mixed(runs, found):
         print(f"echokit: {printable(line)}", file=sys.stderr)
     if out != _STDOUT:
-        print(f"echokit: {len(runs)} runs merged into {out}", file=sys.stderr)
+        many = counted(len(merged.merged_from), "run")
+        print(f"echokit: {many} merged into {out}", file=sys.stderr)
 
 
 def _mixed(runs: list[Path], found: "list[Result]") -> "Iterator[str]":
@@ -165,17 +170,56 @@ def _measured(result: "Result") -> str:
 
     target = result.target
     if target is None:
-        return "nothing that is known"
+        return "targets that differ" if result.merged_from else "nothing that is known"
     # Its own server has another port every time.
     return "its own server" if target.own_server else str(Endpoint(target.host, target.port))
 
 
-def _check_files(out: str, runs: list[Path], found: "list[Result]") -> None:
-    """No run counts twice, and none is overwritten."""
+def _check_out(out: str, runs: list[Path]) -> None:
+    """There are runs to merge, and none is overwritten, which OUT may be if it was forgotten."""
+    from echokit.cli.load_outputs import check_kept
     from echokit.errors import ConfigError
+    from echokit.loadgen.result import load_result
 
-    for number, (path, result) in enumerate(zip(runs, found, strict=True)):
-        if (first := found.index(result)) != number:
-            raise ConfigError(f"{path}: the same run as {runs[first]}: it would count twice")
-        if out != _STDOUT and Path(out).exists() and path.samefile(out):
-            raise ConfigError(f"OUT: {out} is one of the runs, and would be overwritten")
+    check_kept("OUT", out, runs)
+    if len(runs) < _FEWEST:
+        raise ConfigError(
+            f"there should be two runs or more to merge; found {runs[0]} alone, to go to {out}:"
+            f" {_USAGE}"
+        )
+    if out == _STDOUT or not Path(out).is_file():
+        return
+    try:
+        held = load_result(Path(out))
+    except ConfigError:
+        return
+    # What was merged can be merged again, and is, by scripts; what was measured would be lost.
+    if not held.merged_from:
+        raise ConfigError(
+            f"OUT: {out} is a run that was measured, and would be overwritten: {_USAGE}; if it is"
+            " not needed, remove it first"
+        )
+
+
+def _check_once(runs: list[Path], found: "list[Result]") -> None:
+    """No run counts twice, by itself or in a merged result."""
+    from echokit.errors import ConfigError
+    from echokit.loadgen.merge import sources
+
+    seen: dict[str, tuple[Path, Result]] = {}
+    for path, result in zip(runs, found, strict=True):
+        for source in sources(result):
+            key = source.model_dump_json()
+            if key in seen:
+                raise ConfigError(f"{path}: {_twice(result, *seen[key], source)}")
+            seen[key] = path, result
+
+
+def _twice(result: "Result", first: Path, other: "Result", source: "Source") -> str:
+    """How a run that `result` is made of comes to be in `other`, of the file `first`, too."""
+    if not (result.merged_from or other.merged_from):
+        return f"the same run as {first}: it would count twice"
+    which = f"the run that began at {source.started_at}"
+    if result is other:
+        return f"{which} is in it twice: it would count twice"
+    return f"{which} is in {first}, too: it would count twice"

@@ -4,8 +4,9 @@ import math
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
@@ -15,12 +16,24 @@ from echokit.errors import ConfigError, reason
 if TYPE_CHECKING:
     from echokit.loadgen.result import Result
 
-__all__ = ["Outputs"]
+__all__ = ["Outputs", "check_kept"]
 
 _STDOUT = "-"
 # With less room than this, in bytes, it is known before the run that a file has no place.
 _LEAST_JSON = 8 << 10
 _LEAST = {"--junit": 1 << 10, "--html": 4 << 20}
+
+
+def check_kept(option: str, out: str, runs: Iterable[Path]) -> None:
+    """Make sure that what is to be read is not what is to be written, by whatever name.
+
+    Raises:
+        ConfigError: It is.
+    """
+    for run in runs:
+        if out != _STDOUT and Path(out).is_file() and run.exists() and run.samefile(out):
+            which = "the run" if option == "--html" else "one of the runs"
+            raise ConfigError(f"{option}: {out} is {which}, and would be overwritten")
 
 
 class Outputs:
@@ -100,20 +113,42 @@ class Outputs:
     def write(self, result: "Result") -> None:
         """Write `result` everywhere; that one place fails keeps it from no other.
 
+        What is written says with which exit code the command ends, and so of such a failure too.
+
         Raises:
             OSError: Not everything could be written: the first failure; the others are told.
         """
         self.written = True
-        failures = []
-        for write in (self._show, self._write_json, self._write_junit, self._write_html):
-            try:
-                write(result)
-            except OSError as error:
-                failures.append(error)
+        # The one on stdout is last, as it cannot be written anew.
+        options = sorted(
+            ("", self._json, "--junit", "--html"),
+            key=lambda option: bool(option) and option == self._to_stdout,
+        )
+        failures: list[OSError] = []
+        written = [option for option in options if self._try(option, result, failures)]
+        if not failures:
+            return
+        for option in written:
+            if option in self._files and _regular(self._files[option][0]):
+                self._try(option, result, failures)
         for failure in failures[1:]:
             print("\n".join(f"echokit: {line}" for line in lines(failure)), file=sys.stderr)
-        if failures:
-            raise failures[0]
+        raise failures[0]
+
+    def _try(self, option: str, result: "Result", failures: list[OSError]) -> bool:
+        """Write `result`, and what has failed, to where `option` has it: whether that went well."""
+        writers = {
+            "": self._show,
+            self._json: self._write_json,
+            "--junit": self._write_junit,
+            "--html": self._write_html,
+        }
+        try:
+            writers[option](_unwritten(result, failures))
+        except OSError as error:
+            failures.append(error)
+            return False
+        return True
 
     def _show(self, result: "Result") -> None:
         if not self.quiet and any(family.requests for family in result.families.values()):
@@ -146,8 +181,9 @@ class Outputs:
             file, name = self._files[option]
             written = text()
             try:
-                if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    file.truncate(0)
+                if _regular(file):
+                    file.seek(0)
+                    file.truncate()
                 file.write(written)
                 file.flush()
             except OSError as error:
@@ -178,6 +214,20 @@ def _check(output: str, html: str | None) -> None:
         raise ConfigError(f"--output: should be 'table' or 'quiet'; found {output!r}")
     if html is not None:
         import echokit.loadgen.report  # noqa: F401 - what it needs may not be installed
+
+
+def _unwritten(result: "Result", failures: list[OSError]) -> "Result":
+    """`result` as the command ends, if not all of it could be written."""
+    if not failures:
+        return result
+    told = [line for error in failures for line in lines(error)]
+    error = "; ".join(told if result.error is None else [result.error, *told])
+    return result.model_copy(update={"error": error, "exit_code": exit_code(failures[0])})
+
+
+def _regular(file: IO[str]) -> bool:
+    """Whether it is a file on a disk, which can be written anew."""
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 def _same(file: IO[str], other: IO[str]) -> bool:

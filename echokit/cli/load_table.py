@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES
 from echokit.loadgen.result import Result, RunSettings, Verdict
-from echokit.loadgen.shown import column_titles, number, ratio, shown_figures
+from echokit.loadgen.shown import column_titles, counted, number, ratio, shown_figures
 from echokit.observe.escape import printable
 from echokit.units import format_duration, format_size
 
@@ -53,7 +53,7 @@ def _heading(result: Result) -> Iterator[str]:
         address for family in result.families.values() for address in family.addresses
     )
     if result.merged_from:
-        yield f"{addresses}: {len(result.merged_from)} runs merged"
+        yield f"{addresses}: {counted(len(result.merged_from), 'run')} merged"
     else:
         yield addresses
     for name, why in result.skipped.items():
@@ -72,10 +72,8 @@ def _asked(settings: RunSettings, seed: int | None) -> str:
     parts = [
         "closed loop" if settings.rate_per_s is None else f"{number(settings.rate_per_s)} a second",
         "" if settings.duration_s is None else f"for {format_duration(settings.duration_s)}",
-        "" if settings.count is None else f"{number(settings.count)} exchanges of each family",
-        "1 connection"
-        if settings.connections == 1
-        else f"{number(settings.connections)} connections",
+        "" if settings.count is None else f"{counted(settings.count, 'exchange')} of each family",
+        counted(settings.connections, "connection"),
         f"{settings.in_flight} in flight" if settings.in_flight > 1 else "",
         "a connection for each exchange" if settings.churn else "",
         f"{sizes} bytes" if sizes.isdecimal() else sizes,

@@ -20,10 +20,11 @@ def report(
     says so.
     """
     import echokit.loadgen.report  # noqa: F401 - what it needs may not be installed
-    from echokit.cli.load_outputs import Outputs
+    from echokit.cli.load_outputs import Outputs, check_kept
     from echokit.loadgen.merge import check_histograms
     from echokit.loadgen.result import load_result
 
+    check_kept("--html", html, [run])
     result = check_histograms(load_result(run), run)
     with Outputs(None, None, "quiet", html=html) as outputs:
         outputs.write(result)

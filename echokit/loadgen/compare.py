@@ -10,6 +10,7 @@ from echokit.errors import ConfigError
 from echokit.loadgen.figures import STATISTICS
 from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyName, FamilyResult, Slice
 from echokit.loadgen.result import Result
+from echokit.loadgen.settings import only_asked
 
 __all__ = ["Change", "compare", "differences", "mismatches"]
 
@@ -86,7 +87,10 @@ _FIGURES = (
 
 
 def compare(before: Result, after: Result, tolerance: float) -> list[Change]:
-    """Every figure of every family that both runs measured.
+    """Every figure of every family that both runs measured, and what the second lost.
+
+    A family that the first measured and the second did not is a regression, from what its rate was
+    to nothing, unless nobody had asked the second for it.
 
     Args:
         before: The first run.
@@ -99,11 +103,21 @@ def compare(before: Result, after: Result, tolerance: float) -> list[Change]:
     names = [name for name in FAMILIES if name in before.families and name in after.families]
     if not names:
         raise ConfigError("no family was measured by both runs: there is nothing to compare")
-    return [
-        change
-        for name in names
-        for change in _changes(name, before.families[name], after.families[name], tolerance)
-    ]
+    changes: list[Change] = []
+    for name in FAMILIES:
+        if name in names:
+            changes += _changes(name, before.families[name], after.families[name], tolerance)
+        elif _lost(name, before, after):
+            rate = before.families[name].requests_per_s
+            changes.append(Change(name, "requests/s", "1/s", rate, 0.0, -1.0, None, "regression"))
+    return changes
+
+
+def _lost(name: FamilyName, before: Result, after: Result) -> bool:
+    """Whether a family that the first run measured could not be measured by the second."""
+    unasked = {only_asked(other) for other in FAMILIES if other != name}
+    known = name in before.families and before.families[name].due > 0
+    return known and name not in after.families and after.skipped.get(name) not in unasked
 
 
 def differences(before: Result, after: Result) -> list[str]:
@@ -126,18 +140,36 @@ def mismatches(before: Result, after: Result) -> list[str]:
     for name in FAMILIES:
         having = [run for run in (before, after) if name in run.families]
         if len(having) == 1:
-            which = "A" if having[0] is before else "B"
-            found.append(f"{FAMILY_TITLES[name]} was measured by {which} alone")
+            which, other = ("A", after) if having[0] is before else ("B", before)
+            why = f": {other.skipped[name]}" if name in other.skipped else ""
+            found.append(f"{FAMILY_TITLES[name]} was measured by {which} alone{why}")
     if before.settings is None or after.settings is None:
         return found
     first, second = before.settings.model_dump(), after.settings.model_dump()
     asked = [
-        f"{field} {first[field]} and {second[field]}"
+        f"{field} {_asked(first[field])} and {_asked(second[field])}"
         for field in first
         # How long the turns are follows from the others.
         if first[field] != second[field] and field != "turn_s"
     ]
     return [*found, *([f"they were asked for otherwise: {', '.join(asked)}"] if asked else [])]
+
+
+def _asked(value: object) -> str:
+    """A setting as a note has it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        # Without the ".0" of a whole one, and without an exponent.
+        return f"{value:.6f}".rstrip("0").rstrip(".")
+    if isinstance(value, dict):
+        return " ".join(
+            str(each) if name == "type" else f"{name}={_asked(each)}"
+            for name, each in value.items()
+        )
+    return str(value)
 
 
 def _changes(

@@ -17,8 +17,8 @@ try:
     from hdrh.histogram import HdrHistogram
 except ImportError as error:
     raise ConfigError(
-        "echokit load needs hdrhistogram: install echokit from its checkout with the extra 'load',"
-        " as in pip install -e '.[load]'"
+        "echokit load, compare and merge need hdrhistogram: install echokit from its checkout"
+        " with the extra 'load', as in pip install -e '.[load]'"
     ) from error
 
 __all__ = ["HIGHEST_US", "Histogram"]

@@ -19,7 +19,7 @@ from echokit.loadgen.result import Result, SelfAudit, Source, WarmUp, problems
 from echokit.loadgen.session import exit_code
 from echokit.loadgen.slices import merge_slices
 
-__all__ = ["check_histograms", "merge"]
+__all__ = ["check_histograms", "merge", "sources"]
 
 Value = TypeVar("Value")
 
@@ -86,11 +86,12 @@ def _merged(results: Sequence[Result]) -> Result:
         for result in ordered
         for verdict in result.objectives
     }
+    cut = _cut(ordered)
     merged = ordered[0].model_copy(
         update={
             "echokit_version": __version__,
-            "status": _status(ordered),
-            "error": next((result.error for result in ordered if result.error), None),
+            "status": cut.status if cut else "complete",
+            "error": cut.error if cut else None,
             "duration_s": (ended - began).total_seconds(),
             "target": _same(ordered, lambda result: result.target),
             "settings": _same(ordered, lambda result: result.settings),
@@ -109,12 +110,19 @@ def _merged(results: Sequence[Result]) -> Result:
             },
             "self_audit": _merge_audits(ordered),
             "objectives": judge(list(objectives.values()), families),
-            "merged_from": [source for result in ordered for source in _sources(result)],
+            "merged_from": [source for result in ordered for source in sources(result)],
         }
     )
     return Result.model_validate(
-        merged.model_copy(update={"exit_code": exit_code(merged)}).model_dump()
+        merged.model_copy(update={"exit_code": _exit_code(merged, cut)}).model_dump()
     )
+
+
+def _exit_code(merged: Result, cut: Result | None) -> int:
+    """That of the run that was cut short, if one was; else what the figures stand for."""
+    code = exit_code(merged)
+    # One that says it was well, as merged results of failed runs once did, was not.
+    return code if cut is None else cut.exit_code or code or 1
 
 
 def _started(result: Result) -> datetime:
@@ -147,13 +155,19 @@ def _same(ordered: Sequence[Result], read: Callable[[Result], Value]) -> Value |
     return first if all(read(result) == first for result in ordered) else None
 
 
-def _status(ordered: Sequence[Result]) -> str:
-    statuses = {result.status for result in ordered}
-    return next((s for s in ("failed", "interrupted") if s in statuses), "complete")
+def _cut(ordered: Sequence[Result]) -> Result | None:
+    """The first run that failed, or else was interrupted: what it says holds for them all."""
+    return next(
+        (r for status in ("failed", "interrupted") for r in ordered if r.status == status), None
+    )
 
 
-def _sources(result: Result) -> list[Source]:
-    """The runs that `result` is made of."""
+def sources(result: Result) -> list[Source]:
+    """The runs that `result` is made of, itself if it is one.
+
+    When a run began, to the microsecond, how much it did and on which machine is what it is known
+    by, also where it stands in merged results alone.
+    """
     if result.merged_from:
         return result.merged_from
     requests = sum(family.requests for family in result.families.values())

@@ -7,7 +7,7 @@ from echokit.loadgen.figures import Figure
 from echokit.loadgen.measured import FAMILY_TITLES, OUTCOMES, FamilyName, FamilyResult, Outcomes
 from echokit.loadgen.report_words import NOTHING, number, percent, time
 from echokit.loadgen.result import Result, RunSettings, SelfAudit, Verdict
-from echokit.loadgen.shown import column_titles, ratio, shown_figures
+from echokit.loadgen.shown import column_titles, counted, ratio, shown_figures
 from echokit.units import format_duration, format_size
 
 __all__ = [
@@ -209,7 +209,7 @@ def audit_table(audit: SelfAudit) -> Table:
         [f"{what}, p50", time(late.p50_us)],
         [f"{what}, p99", time(late.p99_us)],
         [f"{what}, max", time(late.max_us)],
-        ["warm-up, in no figure", f"{number(audit.warm_up.requests)} exchanges"],
+        ["warm-up, in no figure", counted(audit.warm_up.requests, "exchange")],
         ["of these failed", number(audit.warm_up.failed)],
     ]
     if calibration is not None:

@@ -1,5 +1,6 @@
 """A result in words: its numbers with their units, what is remarkable, and charts' captions."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +9,13 @@ from echokit.loadgen.curves import spread
 from echokit.loadgen.figures import Figure
 from echokit.loadgen.measured import FAMILY_TITLES, FamilyName, FamilyResult, Slice
 from echokit.loadgen.result import Result
+from echokit.loadgen.shown import counted, ratio
 from echokit.loadgen.shown import number as shown_number
-from echokit.loadgen.shown import ratio
 
 __all__ = [
     "NOTHING",
     "Remark",
+    "counted",
     "latencies_in_words",
     "number",
     "percent",
@@ -81,14 +83,17 @@ def _bad(result: Result) -> Iterator[Remark]:
     if families and not requests:
         yield Remark("bad", "Not one exchange was begun: there are no figures.")
     elif families and failed == requests:
-        yield Remark("bad", f"Not one of {number(requests)} exchanges came back as it was sent.")
+        many = f"Not one of {number(requests)} exchanges"
+        none = "The only exchange never" if requests == 1 else many
+        yield Remark("bad", f"{none} came back as it was sent.")
     elif failed:
         share = percent(failed, requests)
         yield Remark("bad", f"{number(failed)} of {number(requests)} exchanges ({share}) failed.")
     if surplus := sum(family.surplus_bytes for family in families):
-        yield Remark("bad", f"{number(surplus)} bytes came that nothing had been sent for.")
+        yield Remark("bad", f"{counted(surplus, 'byte')} came that nothing had been sent for.")
     if missed := sum(not verdict.met for verdict in result.objectives):
-        yield Remark("bad", f"{missed} of {len(result.objectives)} objectives were missed.")
+        of = counted(len(result.objectives), "objective")
+        yield Remark("bad", f"{missed} of {of} {_were(missed)} missed.")
 
 
 def _warnings(result: Result) -> Iterator[Remark]:
@@ -102,17 +107,25 @@ def _warnings(result: Result) -> Iterator[Remark]:
         if family.unsent:
             yield Remark(
                 "warning",
-                f"{title}: {number(family.unsent)} exchanges were due and"
-                " never sent, as no connection was free for them.",
+                f"{title}: {counted(family.unsent, 'exchange')} {_were(family.unsent)} due and"
+                f" never sent, as no connection was free for {_them(family.unsent)}.",
             )
         if family.idle_closes:
             yield Remark(
                 "warning",
-                f"{title}: {number(family.idle_closes)} connections ended while nothing was in"
-                " flight on them.",
+                f"{title}: {counted(family.idle_closes, 'connection')} ended while nothing was in"
+                f" flight on {_them(family.idle_closes)}.",
             )
     for finding in result.self_audit.findings if result.self_audit else ():
         yield Remark("warning", f"The generator says of itself: {finding}")
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
 
 
 def _skipped(result: Result) -> Iterator[Remark]:
@@ -123,7 +136,7 @@ def _skipped(result: Result) -> Iterator[Remark]:
 def latencies_in_words(families: dict[FamilyName, FamilyResult]) -> str:
     """What the chart of latency by percentile shows."""
     said = [
-        f"{FAMILY_TITLES[name]}: half of {number(figure.count)} exchanges came back within"
+        f"{FAMILY_TITLES[name]}: half of {counted(figure.count, 'exchange')} came back within"
         f" {time(figure.p50_us)}, 99% within {time(figure.p99_us)}, 99.9% within"
         f" {time(figure.p99_9_us)}, all within {time(figure.max_us)}."
         for name, figure in _responses(families)
@@ -150,7 +163,9 @@ def _most_often(figure: Figure) -> float:
     low, high, _ = max(spread(figure), key=lambda shared: shared[2])
     # In the middle of the fullest bin, as its axis goes; yet no time that was never measured.
     middle = float(f"{(low * high) ** 0.5:.2g}")
-    return max(figure.min_us or 0.0, min(middle, figure.max_us or high))
+    # Whole microseconds stand for all of theirs, so that the middle may lie above the p90 in it.
+    known = [most for most in (figure.p90_us, figure.max_us) if most is not None]
+    return max(figure.min_us or 0, min([middle, *(m for m in known if m >= math.floor(low))]))
 
 
 def slices_in_words(families: dict[FamilyName, FamilyResult]) -> str:

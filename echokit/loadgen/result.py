@@ -150,7 +150,9 @@ class Result(Part):
     schema_version: Literal[1] = 1
     echokit_version: str
     status: Literal["complete", "interrupted", "failed"]
-    error: str | None = Field(description="Why it failed or was interrupted.")
+    error: str | None = Field(
+        description="Why it failed or was interrupted, or what of it could not be written."
+    )
     exit_code: Annotated[int, Field(ge=0, le=255)] = Field(description="The command's.")
     started_at: Moment = Field(description="In UTC.")
     duration_s: Seconds = Field(description="From start to end, everything in it.")
@@ -209,11 +211,14 @@ def load_result(path: Path) -> Result:
     if not isinstance(document, dict) or document.get("format") != "echokit-load":
         raise ConfigError(f"{path}: it is JSON, but no result of echokit load")
     version = document.get("schema_version")
+    if version is None:
+        raise ConfigError(f"{path}: a result of echokit load, but without its schema_version")
     if version != SCHEMA_VERSION or isinstance(version, bool):
         made_by = document.get("echokit_version")
+        by = f", made by echokit {made_by}" if isinstance(made_by, str) else ""
         raise ConfigError(
-            f"{path}: a result of schema version {version!r}, made by echokit {made_by}; this"
-            f" echokit reads version {SCHEMA_VERSION}"
+            f"{path}: a result of schema version {version!r}{by}; this echokit reads version"
+            f" {SCHEMA_VERSION}"
         )
     try:
         # As JSON, where a tuple is a list.
@@ -225,9 +230,14 @@ def load_result(path: Path) -> Result:
 def problems(error: ValidationError) -> list[str]:
     """What is wrong with a document: a line each, with its place."""
     return [
-        f"{'.'.join(map(str, problem['loc'])) or 'document'}: {problem['msg']}"
+        f"{'.'.join(map(str, problem['loc'])) or 'document'}: {_said(problem['msg'])}"
         for problem in error.errors(include_input=False, include_url=False)
     ]
+
+
+def _said(message: str) -> str:
+    """What pydantic says, or what we say, which it has a title for."""
+    return message.removeprefix("Value error, ")
 
 
 def _no_json(data: bytes, error: Exception) -> str:

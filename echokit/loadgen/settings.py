@@ -5,10 +5,10 @@ import socket
 from dataclasses import dataclass
 
 from echokit.framing.base import Framing
-from echokit.loadgen.measured import FamilyName
+from echokit.loadgen.measured import FAMILY_TITLES, FamilyName
 from echokit.loadgen.result import RunSettings
 
-__all__ = ["FAMILY_NAMES", "SOCKET_FAMILIES", "LoadSettings"]
+__all__ = ["FAMILY_NAMES", "SOCKET_FAMILIES", "LoadSettings", "only_asked"]
 
 SOCKET_FAMILIES: dict[FamilyName, socket.AddressFamily] = {
     "ipv4": socket.AF_INET,
@@ -20,6 +20,11 @@ FAMILY_NAMES = {family: name for name, family in SOCKET_FAMILIES.items()}
 _TURNS = 10
 _TURN_SHORTEST = 0.05
 _TURN_LONGEST = 1.0
+
+
+def only_asked(family: FamilyName) -> str:
+    """Why another family than `family` was not measured: nobody had asked for it."""
+    return f"only {FAMILY_TITLES[family]} was asked for"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

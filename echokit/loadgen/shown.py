@@ -8,7 +8,16 @@ from echokit.loadgen.figures import STATISTICS
 from echokit.loadgen.measured import FAMILY_TITLES, OUTCOMES, FamilyName, FamilyResult
 from echokit.loadgen.result import RunSettings
 
-__all__ = ["Group", "Row", "column_titles", "number", "ratio", "response_since", "shown_figures"]
+__all__ = [
+    "Group",
+    "Row",
+    "column_titles",
+    "counted",
+    "number",
+    "ratio",
+    "response_since",
+    "shown_figures",
+]
 
 Value = float | None
 Read = Callable[[FamilyResult], Value]
@@ -56,6 +65,11 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.4g}"  # noqa: PLR2004 - below it, digits after the point tell
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of what `noun` calls one."""
+    return f"{number(count)} {noun}" if count == 1 else f"{number(count)} {noun}s"
 
 
 def ratio(values: tuple[Value, ...]) -> str:

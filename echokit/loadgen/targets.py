@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from echokit.errors import DialError, ListenError, ResolveError
 from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyName
-from echokit.loadgen.settings import SOCKET_FAMILIES, LoadSettings
+from echokit.loadgen.settings import FAMILY_NAMES, SOCKET_FAMILIES, LoadSettings, only_asked
 from echokit.net.address import Address, Endpoint, resolve
 from echokit.net.dial import dial
 from echokit.net.listen import loopback_families
@@ -81,7 +81,9 @@ def own_targets(addresses: Mapping[FamilyName, Address], settings: LoadSettings)
     """What is measured of echokit's own server: its addresses of the family asked for."""
     asked = settings.family
     missing = {
-        name: "this machine has no address of it" if asked == socket.AF_UNSPEC else _only(asked)
+        name: "this machine has no address of it"
+        if asked == socket.AF_UNSPEC
+        else only_asked(FAMILY_NAMES[asked])
         for name in FAMILIES
         if name not in addresses or asked not in (socket.AF_UNSPEC, SOCKET_FAMILIES[name])
     }
@@ -92,17 +94,13 @@ def own_targets(addresses: Mapping[FamilyName, Address], settings: LoadSettings)
 def _missing(host: str, name: FamilyName, asked: socket.AddressFamily) -> str:
     """Why `host` has no address of a family."""
     if asked not in (socket.AF_UNSPEC, SOCKET_FAMILIES[name]):
-        return _only(asked)
+        return only_asked(FAMILY_NAMES[asked])
     title = FAMILY_TITLES[name]
     try:
         literal = ipaddress.ip_address(host)
     except ValueError:
         return f"the name {host} has no {title} address"
     return f"{host} is an IPv{literal.version} address"
-
-
-def _only(asked: socket.AddressFamily) -> str:
-    return f"only {'IPv4' if asked == socket.AF_INET else 'IPv6'} was asked for"
 
 
 def _nobody(endpoint: Endpoint, failures: Sequence[DialError]) -> DialError:

@@ -43,7 +43,7 @@ def test_runs_are_compared_and_merged(tmp_path: Path) -> None:
 def test_runs_that_may_not_belong_together_are_merged_with_a_word(tmp_path: Path) -> None:
     first = example()
     second, third = example(), example()
-    for number, document in enumerate((second, third)):
+    for number, document in enumerate((second, third), 2):
         # Another run, and of its own server as the first is: on another port.
         document["started_at"] = first["started_at"].replace("Z", "")[:-1] + f"{number}Z"
         document["target"]["port"] += 1
@@ -81,6 +81,76 @@ def test_no_run_counts_twice_and_none_is_overwritten(tmp_path: Path) -> None:
     assert run_.read_bytes() == before
 
 
+def _saved(directory: Path, *names: str) -> list[str]:
+    """A run in a file for each name: runs of their own, as when they began says."""
+    paths = [directory / f"{name}.json" for name in names]
+    for number, path in enumerate(paths):
+        at = f"2026-11-24T17:19:29.00000{number}Z"
+        path.write_text(json.dumps(example() | {"started_at": at}))
+    return list(map(str, paths))
+
+
+def test_no_run_counts_twice_through_a_merged_one(tmp_path: Path) -> None:
+    a, b, c = _saved(tmp_path, "a", "b", "c")
+    once, twice, out = (str(tmp_path / f"{name}.json") for name in ("once", "twice", "out"))
+    assert run("merge", once, a, b).code == 0
+    done = run("merge", twice, once, c)
+    assert (done.code, done.complaint) == (0, f"3 runs merged into {twice}")
+
+    def told(*runs: str) -> str:
+        done = run("merge", out, *runs)
+        assert (done.code, Path(out).exists()) == (2, False)
+        return done.complaint
+
+    which = "the run that began at 2026-11-24T17:19:29.000000Z is"
+    assert told(once, a) == f"{a}: {which} in {once}, too: it would count twice"
+    assert told(a, once) == f"{once}: {which} in {a}, too: it would count twice"
+    assert told(twice, once) == f"{once}: {which} in {twice}, too: it would count twice"
+    # One that was merged of the same run twice, which was no error once.
+    document = json.loads(Path(once).read_bytes())
+    document["merged_from"] = [document["merged_from"][0]] * 2
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps(document))
+    assert told(c, str(bad)) == f"{bad}: {which} in it twice: it would count twice"
+
+
+def test_a_run_is_not_overwritten_where_out_was_forgotten(tmp_path: Path) -> None:
+    a, b, c = _saved(tmp_path, "a", "b", "c")
+    before = Path(a).read_bytes()
+    how = "OUT comes first, as in 'echokit merge OUT.json A.json B.json'"
+    done = run("merge", a, b)
+    assert (done.code, done.complaint) == (
+        2, f"there should be two runs or more to merge; found {b} alone, to go to {a}: {how}"
+    )  # fmt: skip
+    done = run("merge", a, b, c)
+    assert (done.code, done.complaint) == (
+        2,
+        f"OUT: {a} is a run that was measured, and would be overwritten: {how}; if it is not"
+        " needed, remove it first",
+    )
+    assert Path(a).read_bytes() == before
+
+
+def test_a_merge_can_be_repeated_and_takes_the_place_of_what_is_no_run(tmp_path: Path) -> None:
+    runs, out = _saved(tmp_path, "a", "b"), tmp_path / "out.json"
+    out.write_text("not yet")
+    assert run("merge", str(out), *runs).code == 0
+    first = out.read_bytes()
+    assert run("merge", str(out), *runs).code == 0
+    assert out.read_bytes() == first
+
+
+def test_a_merged_run_of_several_targets_says_so(tmp_path: Path) -> None:
+    a, b, c = _saved(tmp_path, "a", "b", "c")
+    document = json.loads(Path(b).read_bytes())
+    document["target"]["port"] += 1
+    Path(b).write_text(json.dumps(document))
+    once, out = str(tmp_path / "once.json"), str(tmp_path / "out.json")
+    assert run("merge", once, a, b).code == 0
+    told = run("merge", out, once, c).err.decode()
+    assert f"{once} (A) and {c} (B): A measured targets that differ, and B its own server" in told
+
+
 def test_a_regression_has_a_code_of_its_own(tmp_path: Path) -> None:
     with FakeServer(HOST, echoes) as server:
         good = _save(tmp_path / "good.json", written(HOST, server.port), "--rate", "100")
@@ -96,6 +166,26 @@ def test_a_regression_has_a_code_of_its_own(tmp_path: Path) -> None:
     row = next(line for line in done.lines if line.startswith("  errors"))
     assert row.split()[-1] == "REGRESSION"
     assert run("compare", str(bad), good).code == 0
+
+
+def test_a_family_that_was_lost_is_a_regression_and_one_not_asked_for_a_note(
+    tmp_path: Path,
+) -> None:
+    good = Path(__file__).parents[1] / "loadgen" / "example.json"
+    document = example()
+    del document["families"]["ipv6"]
+    other = tmp_path / "other.json"
+    for why, code in (("the name target has no IPv6 address", 4), ("only IPv4 was asked for", 0)):
+        document["skipped"] = {"ipv6": why}
+        other.write_text(json.dumps(document))
+        done = run("compare", str(good), str(other))
+        assert done.code == code
+        assert f"IPv6 was measured by A alone: {why}\n" in done.err.decode()
+        rows = [line.split() for line in done.lines]
+        assert (["IPv6"] in rows) == bool(code)
+        if code:
+            assert rows[-1][0] == "requests/s"
+            assert rows[-1][2:] == ["0", "-100.0%", "?", "REGRESSION"]
 
 
 @pytest.mark.parametrize("command", [("compare",), ("merge", "out.json")], ids=" ".join)

@@ -224,7 +224,11 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "hdrh.py").write_text("raise ImportError('not here')\n")
     done = start("load", env={"PYTHONPATH": str(tmp_path)})
     assert done.code == 2
-    assert done.complaint.startswith("echokit load needs hdrhistogram: install echokit from its")
+    assert done.complaint.startswith("echokit load, compare and merge need hdrhistogram: install ")
+    # The others that want it say no "load" alone.
+    example = str(Path(__file__).parents[1] / "loadgen" / "example.json")
+    other = start("compare", example, example, env={"PYTHONPATH": str(tmp_path)})
+    assert (other.code, other.complaint) == (2, done.complaint)
     document = start("load", "--json", "-", env={"PYTHONPATH": str(tmp_path)})
     assert document_in(document.out)["error"] == document.complaint
 

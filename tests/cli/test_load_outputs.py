@@ -8,7 +8,7 @@ import pytest
 from echokit import ConfigError
 from echokit.cli.load_outputs import Outputs
 from tests.cli.loads import QUICK, document_in
-from tests.cli.processes import run
+from tests.cli.processes import COMMAND, run, start
 
 
 def test_the_document_has_what_was_asked_and_what_was_found(tmp_path: Path) -> None:
@@ -90,6 +90,37 @@ def test_what_cannot_be_written_keeps_nothing_else_from_being_written(tmp_path: 
     assert "requests/s" in done.out.decode()
     assert document_in(path.read_bytes())["status"] == "complete"
     assert page.read_text().rstrip().endswith("</html>")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_was_written_says_that_something_else_could_not_be(tmp_path: Path) -> None:
+    path, junit, page = (tmp_path / name for name in ("run.json", "run.xml", "run.html"))
+    told = "cannot write to /dev/full: no space left on device"
+    flags = (*QUICK, "-n", "10", "-o", "quiet")
+    # Those before it, and those after.
+    done = run("load", *flags, "--json", "/dev/full", "--junit", str(junit), "--html", str(page))
+    assert done.code == 1
+    assert f'<error message="--json: {told}"' in junit.read_text()
+    assert "exit code 1" in page.read_text()
+    done = run("load", *flags, "--json", str(path), "--junit", str(junit), "--html", "/dev/full")
+    assert done.code == 1
+    assert f'<error message="--html: {told}"' in junit.read_text()
+    document = document_in(path.read_bytes())
+    assert (document["exit_code"], document["error"]) == (1, f"--html: {told}")
+    # One on stdout cannot be written anew.
+    done = run("load", *flags, "--json", "-", "--junit", "/dev/full")
+    document = document_in(done.out)
+    assert (document["exit_code"], document["error"]) == (done.code, f"--junit: {told}")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_table_that_cannot_be_shown_is_told_in_the_document(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    full = ["sh", "-c", 'exec "$@" > /dev/full', "sh", *COMMAND]
+    done = start("load", *QUICK, "-n", "10", "--json", str(path), command=full)
+    document = document_in(path.read_bytes())
+    assert (done.code, document["exit_code"]) == (1, 1)
+    assert document["error"] == "cannot write to stdout: no space left on device"
 
 
 def test_two_results_do_not_go_to_one_file(tmp_path: Path) -> None:

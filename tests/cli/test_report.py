@@ -17,7 +17,7 @@ from echokit.loadgen.result import Result, load_result
 from tests.cli.peers import reserved_port
 from tests.cli.processes import Running, run, start
 from tests.conftest import AVAILABLE
-from tests.loadgen.pages import Page, example, without_answers
+from tests.loadgen.pages import Page, example, result_of, without_answers
 from tests.loadgen.servers import FakeServer, echoes
 
 HOST = next(iter(AVAILABLE.values()))
@@ -166,6 +166,20 @@ def test_a_result_of_another_schema_version(saved: Saved, page: Path) -> None:
     )
 
 
+def test_a_result_without_a_schema_version(saved: Saved, page: Path) -> None:
+    document = example()
+    del document["schema_version"]
+    said = "a result of echokit load, but without its schema_version"
+    assert _refused(saved(document), page) == said
+    said = _refused(saved(document | {"schema_version": 2, "echokit_version": None}), page)
+    assert said == "a result of schema version 2; this echokit reads version 1"
+
+
+def test_a_rule_of_the_document_is_told_in_its_own_words(saved: Saved, page: Path) -> None:
+    said = "document: a run that is complete should have measured a family"
+    assert _refused(saved(example() | {"families": {}}), page) == said
+
+
 def test_a_result_with_a_histogram_that_is_none(saved: Saved, page: Path) -> None:
     document = example()
     document["families"]["ipv6"]["response"]["histogram"] = "HISTFAAA"
@@ -179,6 +193,16 @@ def test_a_page_that_cannot_be_written(saved: Saved, tmp_path: Path) -> None:
     done = run("report", saved(example()), "--html", nowhere)
     assert done.code == 2
     assert done.complaint == f"--html: cannot write to {nowhere}: no such file or directory"
+
+
+def test_the_run_is_not_overwritten_by_its_page(saved: Saved, tmp_path: Path) -> None:
+    name, link = saved(example()), tmp_path / "link.html"
+    link.symlink_to(name)
+    for html in (name, str(link)):
+        done = run("report", name, "--html", html)
+        assert (done.code, done.out) == (2, b"")
+        assert done.complaint == f"--html: {html} is the run, and would be overwritten"
+    assert load_result(Path(name)) == result_of(example())
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -4,6 +4,7 @@ import statistics
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -146,6 +147,48 @@ def test_what_makes_runs_hard_to_compare_is_told() -> None:
         "IPv6 was measured by A alone",
         f"they were asked for otherwise: connections {settings.connections} and 99",
     ]
+
+
+@pytest.mark.parametrize(
+    ("skipped", "lost"),
+    [
+        ({}, True),
+        ({"ipv6": "the name target has no IPv6 address"}, True),
+        ({"ipv6": "only IPv4 was asked for"}, False),
+    ],
+)
+def test_a_family_that_the_second_run_lacks_is_a_regression(
+    skipped: dict[FamilyName, str], lost: bool
+) -> None:
+    one, six = _run(STEADY), _run(STEADY, family="ipv6")
+    both = one.model_copy(update={"families": one.families | six.families})
+    one = one.model_copy(update={"skipped": skipped})
+    found = [change for change in compare(both, one, 10.0) if change.family == "ipv6"]
+    rate = six.families["ipv6"].requests_per_s
+    expected = Change("ipv6", "requests/s", "1/s", rate, 0.0, -1.0, None, "regression")
+    assert found == ([expected] if lost else [])
+    why = "".join(f": {each}" for each in skipped.values())
+    assert differences(both, one) == [
+        "A was failed: its figures are those until then",
+        "B was failed: its figures are those until then",
+        f"IPv6 was measured by A alone{why}",
+    ]
+    # That it has more is none.
+    assert {change.verdict for change in compare(one, both, 0.0)} == {"same"}
+
+
+def test_settings_are_told_as_people_write_them() -> None:
+    example = load_result(Path(__file__).with_name("example.json"))
+    assert example.settings is not None
+    asked: dict[str, Any] = {
+        "rate_per_s": None, "churn": True, "warmup_s": 0.25, "timeout_s": 1234567.0,
+        "framing": {"type": "length-prefixed", "width": 4, "delimiter": None},
+    }  # fmt: skip
+    other = example.model_copy(update={"settings": example.settings.model_copy(update=asked)})
+    assert differences(example, other)[-1] == (
+        "they were asked for otherwise: rate_per_s 2000 and none, framing raw and length-prefixed"
+        " width=4 delimiter=none, churn no and yes, warmup_s 0.5 and 0.25, timeout_s 5 and 1234567"
+    )
 
 
 def test_runs_without_a_common_family_cannot_be_compared() -> None:

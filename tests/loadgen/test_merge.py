@@ -186,6 +186,34 @@ def test_one_failed_run_fails_them_all() -> None:
     assert (merge(runs).status, merge(runs).error) == ("failed", "x")
 
 
+def test_one_run_is_told_as_one_and_two_as_two() -> None:
+    runs = [_run([[1]], at=number) for number in range(2)]
+    assert "127.0.0.1:7: 1 run merged" in table(merge(runs[:1]))
+    assert "127.0.0.1:7: 2 runs merged" in table(merge(runs))
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "error", "code"),
+    [
+        ([("complete", None, 0), ("failed", "nobody", 3)], "failed", "nobody", 3),
+        ([("interrupted", "interrupted", 130), ("failed", "x", 1)], "failed", "x", 1),
+        ([("complete", None, 0), ("interrupted", None, 143)], "interrupted", None, 143),
+        ([("interrupted", None, 130), ("interrupted", "y", 143)], "interrupted", None, 130),
+        # What merged results once said of failed runs.
+        ([("complete", None, 0), ("failed", "nobody", 0)], "failed", "nobody", 1),
+    ],
+)
+def test_a_run_that_was_cut_short_says_how_it_ended_for_all(
+    ends: list[tuple[str, str | None, int]], status: str, error: str | None, code: int
+) -> None:
+    runs = [
+        _run([[1]], at=number, status=status, error=error, exit_code=code)
+        for number, (status, error, code) in enumerate(ends)
+    ]
+    for merged in (merge(runs), merge([merge(runs[:1]), merge(runs[1:])])):
+        assert (merged.status, merged.error, merged.exit_code) == (status, error, code)
+
+
 def test_a_merged_document_can_be_saved_and_merged_again(tmp_path: Path) -> None:
     merged = merge([EXAMPLE, EXAMPLE])
     save_result(merged, tmp_path / "merged.json")

@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from echokit.loadgen.histogram import Histogram
 from echokit.loadgen.measured import Outcomes
 from echokit.loadgen.report import html_page
 from echokit.loadgen.report_words import NOTHING, number, percent, time
@@ -191,6 +192,37 @@ def test_all_well_is_told_too() -> None:
     document = example() | {"objectives": []}
     document["self_audit"] |= {"trustworthy": True, "findings": []}
     assert "Every exchange came back as it was sent." in page_of(document).text
+
+
+def test_one_is_told_as_one() -> None:
+    document = example()
+    for family in document["families"].values():
+        family |= {"unsent": 1, "idle_closes": 1}
+    document["families"]["ipv4"]["surplus_bytes"] = 1
+    document["objectives"] = document["objectives"][:1]
+    found = page_of(document)
+    for said in (
+        "IPv4: 1 exchange was due and never sent, as no connection was free for it.",
+        "IPv6: 1 connection ended while nothing was in flight on it.",
+        "1 byte came that nothing had been sent for.",
+        "1 of 1 objective was missed.",
+    ):
+        assert said in found.text
+    document = without_answers()
+    family = document["families"]["ipv4"] | {"requests": 1}
+    document["families"] = {"ipv4": family | {"outcomes": family["outcomes"] | {"timeout": 1}}}
+    assert "The only exchange never came back as it was sent." in page_of(document).text
+
+
+def test_what_came_most_often_is_no_more_than_nine_in_ten_were() -> None:
+    document = example()
+    histogram = Histogram()
+    histogram.add({9: 95, 30: 5})
+    response = json.loads(histogram.figure().model_dump_json())
+    document["families"] = {"ipv4": document["families"]["ipv4"] | {"response": response}}
+    assert "from 9 µs to 30 µs, most often about 9 µs, nine in ten up to 9 µs." in (
+        page_of(document).text
+    )
 
 
 # That others' text stays text.

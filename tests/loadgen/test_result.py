@@ -82,7 +82,7 @@ def test_a_document_cut_anywhere_is_told_as_cut(tmp_path: Path) -> None:
         (b"[]", "it is JSON, but no result of echokit load"),
         (b"{}", "it is JSON, but no result of echokit load"),
         (b'{"format": "other"}', "it is JSON, but no result of echokit load"),
-        (b'{"format": "echokit-load"}', "a result of schema version None"),
+        (b'{"format": "echokit-load"}', "a result of echokit load, but without its schema_version"),
         (b'{"format": "echokit-load", "schema_version": 2, "echokit_version": "9.9"}',
          "a result of schema version 2, made by echokit 9.9; this echokit reads version 1"),
         (b'{"format": "echokit-load", "schema_version": true}', "a result of schema version True"),
