@@ -183,7 +183,8 @@ def load(
 ) -> None:
     """Load an echo server, and measure how fast it comes back, over IPv4 and IPv6.
 
-    Every byte that comes back is checked. Exit code 0 if all came back; 1 if something did not;
+    Every byte that comes back is checked. Exit code 0 if all came back; 1 if something did not, or
+    nothing did any more as the run ended, whatever the objectives say;
     3 if there was nobody to connect to; 4 if an objective was missed, which may be that of errors;
     130 if it was interrupted, whatever the figures are, and 143 by SIGTERM.
     """

@@ -9,6 +9,9 @@ from echokit.loadgen.records import Tally
 
 __all__ = ["MOST_SLICES", "Account", "join_figures"]
 
+# Silence at the end tells where it is so much of the measured time, and so many turns, or more.
+_SILENT_SHARE = 0.1
+_SILENT_TURNS = 2
 # When there are so many slices, each two neighbours become one.
 MOST_SLICES = 60
 
@@ -57,7 +60,8 @@ class Account:
 
     Attributes:
         total: All turns together, without their times.
-        silent_seconds: How long nothing has come back well, at the end so far.
+        silent_seconds: How long nothing has come back well of what was asked for, at the end so
+            far.
     """
 
     def __init__(self, *, open_loop: bool = False) -> None:
@@ -81,7 +85,11 @@ class Account:
         self.response.add(tally.response)
         self.lateness.add(tally.lateness)
         ok = tally.outcomes["ok"]
-        self.silent_seconds = 0.0 if ok else self.silent_seconds + tally.seconds
+        if ok:
+            self.silent_seconds = tally.silent_seconds
+        elif self.silent_seconds or tally.silent_seconds:
+            # A turn in which nothing was due ends no silence, and begins none.
+            self.silent_seconds += tally.seconds
         if not tally.seconds:
             return
         response = Histogram()
@@ -115,17 +123,27 @@ class Account:
         """Exchanges that came back well, a second."""
         return _rate(self.total.outcomes["ok"], self._rated_seconds(self.total))
 
+    def silence(self, turn_s: float) -> float:
+        """How long nothing came back at the end, where that is long enough to tell; else 0.
+
+        Args:
+            turn_s: How long a turn is, in seconds.
+        """
+        least = max(_SILENT_SHARE * self.total.seconds, _SILENT_TURNS * turn_s)
+        return self.silent_seconds if self.silent_seconds >= least else 0.0
+
     def slices(self) -> list[Slice]:
         """The measured time in order."""
         last = [_joined(self._gathered)] if self._gathered else []
         return [stretch.document() for stretch in [*self._stretches, *last]]
 
-    def result(self, addresses: list[str], rate: float | None) -> FamilyResult:
+    def result(self, addresses: list[str], rate: float | None, turn_s: float = 0.0) -> FamilyResult:
         """The family's part of the result document."""
         total = self.total
         return FamilyResult(
             addresses=addresses,
             measured_s=total.seconds,
+            silent_s=self.silence(turn_s),
             requested_rate_per_s=rate,
             actual_rate_per_s=total.rate,
             requests_per_s=self.requests_per_s,

@@ -12,7 +12,7 @@ from echokit.loadgen.plan import Plan
 from echokit.loadgen.result import Calibration, Environment, SelfAudit, WarmUp
 from echokit.loadgen.run import LoadRun
 from echokit.loadgen.settings import LoadSettings
-from echokit.loadgen.shown import number
+from echokit.loadgen.shown import number, silence
 from echokit.net.address import Address
 from echokit.units import format_duration
 
@@ -69,7 +69,7 @@ def audit(run: LoadRun, where: Environment, calibration: Calibration | None) -> 
     for account in run.accounts.values():
         lateness.merge(account.lateness)
     findings = [
-        *_nothing(run.accounts),
+        *_nothing(run),
         *_saturated(run),
         *_rate_missed(settings, run.accounts),
         *_late(run.accounts, open_loop=settings.rate is not None),
@@ -87,12 +87,15 @@ def audit(run: LoadRun, where: Environment, calibration: Calibration | None) -> 
     )
 
 
-def _nothing(accounts: Mapping[FamilyName, Account]) -> list[str]:
-    return [
-        f"{FAMILY_TITLES[family]}: nothing came back well: there are no times"
-        for family, account in accounts.items()
-        if not account.response.count
-    ]
+def _nothing(run: LoadRun) -> list[str]:
+    found = []
+    for family, account in run.accounts.items():
+        silent_s = account.silence(run.turn_s)
+        if not account.response.count:
+            found.append(f"{FAMILY_TITLES[family]}: nothing came back well: there are no times")
+        elif silent_s:
+            found.append(f"{FAMILY_TITLES[family]}: {silence(silent_s, account.total.seconds)}")
+    return found
 
 
 def _saturated(run: LoadRun) -> list[str]:

@@ -31,6 +31,13 @@ class Turn:
         # They ran side by side.
         self.tally.seconds = max(tally.seconds for tally in tallies)
         self.tally.sending_seconds = max(tally.sending_seconds for tally in tallies)
+        # One that hears something is enough; one that asked for nothing tells nothing.
+        silences = [
+            tally.silent_seconds
+            for tally in tallies
+            if tally.silent_seconds or tally.outcomes["ok"]
+        ]
+        self.tally.silent_seconds = min(silences, default=0.0)
         shares = [tally.cpu_seconds / tally.seconds for tally in tallies if tally.seconds]
         self.cpu_share = max(shares, default=0.0)
 

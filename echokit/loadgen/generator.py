@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from time import monotonic_ns
 
+from echokit.loadgen.hearing import Hearing
 from echokit.loadgen.lane import Lane
 from echokit.loadgen.pacing import OVERTIME_NS, ClosedLoop, OpenLoop
 from echokit.loadgen.payloads import Payloads
@@ -57,6 +58,8 @@ class Generator:
         self._interrupted = False
         # How long exchanges may begin, in the turn that runs: until then.
         self._sending_ended = 0.0
+        # How quiet it is.
+        self._hearing = Hearing(self.records)
 
     # Its life.
 
@@ -104,12 +107,14 @@ class Generator:
             # What churns has used its connection: the next exchange is to have one of its own.
             if self._churn or not lane.connected:
                 lane.close()
+        silent = self._hearing.silent_seconds(asked=self._loop.asks())
         if last or self._interrupted:
             self._give_up()
         return self.records.fold(
             seconds=time.monotonic() - began,
             sending_seconds=self._sending_ended - began,
             cpu_seconds=time.process_time() - cpu,
+            silent_seconds=silent,
         )
 
     def interrupt(self) -> None:
@@ -156,6 +161,7 @@ class Generator:
         if self._interrupted:
             return
         self._begun = self._sending = True
+        self._hearing.begin()
         self._later("turn", seconds, self._time_is_up)
         self._sweep()
         self._loop.begin(self._lanes, seconds, most, last)
@@ -181,6 +187,8 @@ class Generator:
     def _stop_sending(self) -> None:
         if self._sending:
             self._sending = False
+            self._hearing.listen(asked=self._loop.asks())
+            self._hearing.sending_ended()
             self._sending_ended = time.monotonic()
 
     def _give_up(self) -> None:
@@ -238,5 +246,6 @@ class Generator:
         oldest_connect = now - int(self.plan.connect_timeout * 1e9)
         for lane in self._lanes:
             lane.expire(oldest, oldest_connect)
+        self._hearing.listen(asked=self._loop.asks())
         patience = min(self.plan.timeout, self.plan.connect_timeout)
         self._later("sweep", min(0.1, max(0.005, patience / 8)), self._sweep)

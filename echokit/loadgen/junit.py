@@ -6,6 +6,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from echokit.loadgen.measured import FAMILIES, FamilyResult
 from echokit.loadgen.result import Result, Verdict
+from echokit.loadgen.shown import silence
 
 __all__ = ["junit_xml"]
 
@@ -25,7 +26,7 @@ def junit_xml(result: Result) -> str:
         family = result.families.get(name)
         if family is not None:
             # What the exit code is 1 for; errors are else those objectives' to judge.
-            failed = nothing or (family.failed and not objectives_of_errors)
+            failed = nothing or family.silent_s or (family.failed and not objectives_of_errors)
             _case(suite, name, "exchanges", _failed(family) if failed else _surplus(family))
     for verdict in result.objectives:
         _case(suite, verdict.family, verdict.term, _missed(verdict))
@@ -54,7 +55,8 @@ def _failed(family: FamilyResult) -> str:
         return "no exchange was begun"
     counts = {**family.outcomes.model_dump(exclude={"ok"}), "never sent": family.unsent}
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-    return f"{family.errors} of {family.due} exchanges failed: {kinds}"
+    silent = f"; {silence(family.silent_s, family.measured_s)}" if family.silent_s else ""
+    return f"{family.errors} of {family.due} exchanges failed: {kinds}{silent}"
 
 
 def _surplus(family: FamilyResult) -> str | None:

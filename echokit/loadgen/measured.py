@@ -78,6 +78,12 @@ class FamilyResult(Part):
 
     addresses: list[str] = Field(description="Where to, as `192.0.2.1:7` or `[2001:db8::1]:7`.")
     measured_s: Seconds = Field(description="How long it was measured, warm-up apart.")
+    silent_s: Seconds = Field(
+        0.0,
+        description="For how long nothing came back well at the end, though it was asked for: the"
+        " family has failed. 0 where that is less than two turns or a tenth of `measured_s`. The"
+        " longest of merged runs.",
+    )
     requested_rate_per_s: PerSecond | None = Field(
         description="Open loop: what was asked for; null where one of merged runs asked for none."
     )

@@ -224,6 +224,7 @@ def _merge_family(ordered: Sequence[Result], name: FamilyName) -> FamilyResult:
     return FamilyResult(
         addresses=list(dict.fromkeys(address for f in families for address in f.addresses)),
         measured_s=measured,
+        silent_s=max(family.silent_s for family in families),
         requested_rate_per_s=rate(lambda f: f.requested_rate_per_s or 0.0) if asked else None,
         actual_rate_per_s=rate(lambda family: family.actual_rate_per_s),
         requests_per_s=rate(lambda family: family.requests_per_s),

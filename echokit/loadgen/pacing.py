@@ -73,6 +73,10 @@ class ClosedLoop:
         """Nobody waits for what a closed loop does not send."""
         return False
 
+    def asks(self) -> bool:
+        """Whether something should begin: here, always."""
+        return True
+
     def cut(self) -> None:
         """Nothing falls due."""
 
@@ -185,6 +189,10 @@ class OpenLoop:
         self._dispatch(waited=False)
         # What waits for a place just now would in any other turn have had one a moment later.
         return self._last_turn and in_time and 0 < self._schedule.left <= self._places
+
+    def asks(self) -> bool:
+        """Whether something is due that has not begun."""
+        return self._schedule.next_due <= monotonic_ns()
 
     def cut(self) -> None:
         """Nothing falls due from now on, and there is no other turn."""

@@ -25,6 +25,7 @@ class Tally:
         seconds: How long was measured.
         sending_seconds: How long of that exchanges could begin.
         cpu_seconds: The generator's own CPU time.
+        silent_seconds: For how long, at its end, nothing has come back well of what was asked for.
         requests: Exchanges begun.
         outcomes: How they ended.
     """
@@ -32,6 +33,7 @@ class Tally:
     seconds: float = 0.0
     sending_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    silent_seconds: float = 0.0
     requests: int = 0
     unsent: int = 0
     bytes_sent: int = 0
@@ -52,6 +54,8 @@ class Tally:
         self.seconds += other.seconds
         self.sending_seconds += other.sending_seconds
         self.cpu_seconds += other.cpu_seconds
+        # Its end is the later one.
+        self.silent_seconds = other.silent_seconds
         self.requests += other.requests
         self.unsent += other.unsent
         self.bytes_sent += other.bytes_sent
@@ -142,7 +146,11 @@ class Records:
         return self.requests
 
     def fold(
-        self, seconds: float = 0.0, sending_seconds: float = 0.0, cpu_seconds: float = 0.0
+        self,
+        seconds: float = 0.0,
+        sending_seconds: float = 0.0,
+        cpu_seconds: float = 0.0,
+        silent_seconds: float = 0.0,
     ) -> Tally:
         """Everything written down since the last call. Nothing may be in flight."""
         service = _in_microseconds(self.service)
@@ -150,6 +158,7 @@ class Records:
             seconds=seconds,
             sending_seconds=sending_seconds,
             cpu_seconds=cpu_seconds,
+            silent_seconds=silent_seconds,
             requests=self.requests,
             unsent=self.unsent,
             bytes_sent=self.bytes_sent,

@@ -135,7 +135,7 @@ class Session:
         wish, run = self.wish, self._run
         rate = wish.settings.rate
         families = {} if run is None else {
-            family: account.result([str(run.addresses[family])], rate)
+            family: account.result([str(run.addresses[family])], rate, run.turn_s)
             for family, account in run.accounts.items()
         }  # fmt: skip
         turn_s = wish.settings.turn_seconds(1) if run is None else run.turn_s
@@ -177,8 +177,9 @@ def exit_code(result: Result) -> int:
     """The exit code that the figures of `result` stand for.
 
     130 if it was interrupted, as nobody knows what would have come; 1 if every exchange failed or
-    was never sent; 4 if an objective was missed; 1 if some failed, or all of one family were never
-    sent, and no objective says how many errors there may be; 1 if more came than was sent; else 0.
+    was never sent, or nothing came back of a family any more as the run ended; 4 if an objective
+    was missed; 1 if some failed, or all of one family were never sent, and no objective says how
+    many errors there may be; 1 if more came than was sent; else 0.
     That some were never sent, as the target could not keep the rate, is a finding of the self-audit
     and no failure. JUnit says the same of each family.
     """
@@ -186,6 +187,8 @@ def exit_code(result: Result) -> int:
     if result.status == "interrupted":
         return 130
     if not any(family.outcomes.ok for family in families):
+        return 1
+    if any(family.silent_s for family in families):
         return 1
     if not all(verdict.met for verdict in result.objectives):
         return 4

@@ -7,6 +7,7 @@ from typing import Literal
 from echokit.loadgen.figures import STATISTICS
 from echokit.loadgen.measured import FAMILY_TITLES, OUTCOMES, FamilyName, FamilyResult
 from echokit.loadgen.result import RunSettings
+from echokit.units import format_duration
 
 __all__ = [
     "Group",
@@ -17,6 +18,7 @@ __all__ = [
     "ratio",
     "response_since",
     "shown_figures",
+    "silence",
 ]
 
 Value = float | None
@@ -70,6 +72,12 @@ def number(value: float | None) -> str:
 def counted(count: int, noun: str) -> str:
     """So many of what `noun` calls one."""
     return f"{number(count)} {noun}" if count == 1 else f"{number(count)} {noun}s"
+
+
+def silence(silent_s: float, measured_s: float) -> str:
+    """That nothing came back as a run ended."""
+    silent, measured = (format_duration(round(value, 2)) for value in (silent_s, measured_s))
+    return f"nothing came back for the last {silent} of {measured}"
 
 
 def ratio(values: tuple[Value, ...]) -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "resets",
     "stalls_once",
     "stalls_twice",
+    "stops_answering",
 ]
 
 # What a server does with a chunk that came: answers it with something, maybe nothing; None closes.
@@ -147,6 +148,18 @@ def stalls_twice(seconds: float, size: int) -> Answer:
             stalls += 1
             time.sleep(seconds)
         return data
+
+    return answer
+
+
+def stops_answering(after: int) -> Answer:
+    """Echoes so many chunks, and says nothing more."""
+    seen = 0
+
+    def answer(_sock: socket.socket, data: bytes) -> bytes:
+        nonlocal seen
+        seen += 1
+        return data if seen <= after else b""
 
     return answer
 

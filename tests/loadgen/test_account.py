@@ -1,6 +1,7 @@
 """Accounts: all turns add up, and the slices stay few."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -72,10 +73,33 @@ def test_the_times_of_a_turn_are_not_kept() -> None:
     assert not account.total.response
 
 
+def _quiet(times: list[int], silent: float) -> Tally:
+    return replace(_tally(times, 2), silent_seconds=silent)
+
+
 def test_silence_is_counted_until_something_comes_back() -> None:
     account = Account()
-    for _ in range(2):
-        account.add(0.0, _tally([], 2))
+    account.add(0.0, _quiet([], 0.5))
+    # Nothing is due in this one.
+    account.add(0.0, _quiet([], 0.0))
     assert account.silent_seconds == 1.0
-    account.add(0.0, _tally([5], 2))
+    account.add(0.0, _quiet([5], 0.0))
     assert account.silent_seconds == 0.0
+    account.add(0.0, _quiet([], 0.0))
+    assert account.silent_seconds == 0.0
+    # It begins within a turn.
+    account.add(0.0, _quiet([5], 0.25))
+    account.add(0.0, _quiet([], 0.5))
+    assert account.silent_seconds == 0.75
+
+
+def test_silence_tells_from_two_turns_and_a_tenth_of_the_time_on() -> None:
+    account = Account()
+    for silent in (0.0,) * 8 + (0.2,):
+        account.add(0.0, _quiet([5], silent))
+    account.add(0.0, _quiet([], 0.5))
+    assert account.silence(0.5) == 0.0
+    assert account.silence(0.35) == account.result([], None, 0.35).silent_s == pytest.approx(0.7)
+    for _ in range(10):
+        account.add(0.0, _quiet([5], 0.7))
+    assert account.silence(0.1) == 0.0

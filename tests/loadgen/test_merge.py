@@ -180,6 +180,17 @@ def test_objectives_are_judged_anew() -> None:
     assert merged.exit_code == (0 if merged.objectives[0].met else 4)
 
 
+def test_a_run_in_which_nothing_came_back_in_the_end_fails_them_all() -> None:
+    runs = [_run([[1]], at=number) for number in range(3)]
+    for run, silent_s in zip(runs, (0.0, 0.3, 0.2), strict=True):
+        (name,) = run.families
+        run.families[name] = run.families[name].model_copy(update={"silent_s": silent_s})
+    merged = merge(runs)
+    assert [family.silent_s for family in merged.families.values()] == [0.3]
+    assert merged.exit_code == 1
+    assert merge(runs[:1]).exit_code == 0
+
+
 def test_one_failed_run_fails_them_all() -> None:
     runs = [_run([[1]]), _run([[1]], status="interrupted"), _run([[1]], status="failed", error="x")]
     assert merge(runs[:2]).status == "interrupted"

@@ -1,5 +1,6 @@
 """Whole loads: both families in turns, workers, targets of every kind, interrupts."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from echokit.errors import ListenError
 from echokit.loadgen.child import Child, ChildDied
 from echokit.loadgen.crew import Crew
 from echokit.loadgen.histogram import Histogram
+from echokit.loadgen.junit import junit_xml
 from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyName
 from echokit.loadgen.objectives import parse_objectives
 from echokit.loadgen.own_server import OwnServer
@@ -32,6 +34,7 @@ from tests.loadgen.servers import (
     garbles,
     never_answers,
     stalls_twice,
+    stops_answering,
 )
 
 NAMES: dict[int, FamilyName] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
@@ -259,6 +262,69 @@ def test_a_target_that_fails_every_exchange_is_measured_to_the_end(host: str) ->
     # That all failed goes over what the objectives say.
     assert not result.objectives[0].met
     assert result.exit_code == 1
+
+
+def _died(result: Result) -> None:
+    """That of the one family nothing came back in the end is a failure, and told everywhere."""
+    ((name, family),) = result.families.items()
+    assert family.outcomes.ok > 0
+    assert family.measured_s >= family.silent_s >= family.measured_s / 10
+    assert result.exit_code == 1
+    assert result.self_audit is not None
+    (told,) = (line for line in result.self_audit.findings if "nothing came back for" in line)
+    assert re.fullmatch(rf"{FAMILY_TITLES[name]}: .* the last [\d.]+m?s of [\d.]+m?s", told)
+    assert "nothing came back for the last" in junit_xml(result)
+    assert 'failures="1"' in junit_xml(result)
+
+
+@pytest.mark.parametrize("rate", [None, 1000.0], ids=["closed loop", "open loop"])
+@pytest.mark.parametrize("objectives", ["", "p99<5m,errors<100%"])
+def test_a_target_that_dies_fails_the_run_whatever_objectives_say(
+    host: str, rate: float | None, objectives: str
+) -> None:
+    with ExitStack() as opened:
+        server = opened.enter_context(FakeServer(host, echoes))
+        session = _session(Endpoint(host, server.port), objectives, rate=rate, duration=0.5)
+        # After the first of ten turns.
+        session.progress = lambda _now: opened.close()
+        session.run()
+    result = session.result()
+    _died(result)
+    assert all(verdict.met for verdict in result.objectives)
+
+
+@pytest.mark.one_family
+@pytest.mark.parametrize("rate", [None, 1000.0], ids=["closed loop", "open loop"])
+def test_a_target_that_falls_silent_within_a_turn_fails_the_run(
+    host: str, rate: float | None
+) -> None:
+    with FakeServer(host, stops_answering(70)) as server:
+        given: dict[str, Any] = {"rate": rate, "timeout": 0.3, "connections": 2, "warmup": 0.0}
+        _died(_load(Endpoint(host, server.port), "errors<100%", **given))
+
+
+def test_one_exchange_that_is_lost_in_the_end_is_no_silence(host: str) -> None:
+    lost: list[socket.socket] = []
+
+    def loses_one(sock: socket.socket, data: bytes) -> bytes:
+        if not lost:
+            lost.append(sock)
+        return b"" if sock is lost[0] else data
+
+    with FakeServer(host, loses_one) as server:
+        given: dict[str, Any] = {"timeout": 0.3, "connections": 3, "duration": 0.1, "warmup": 0.0}
+        result = _load(Endpoint(host, server.port), "errors<100%", **given)
+    (family,) = result.families.values()
+    assert family.outcomes.timeout == 1
+    assert (family.silent_s, result.exit_code) == (0.0, 0)
+
+
+@pytest.mark.one_family
+def test_a_rate_that_has_little_to_send_is_no_silence(host: str) -> None:
+    with FakeServer(host, echoes) as server:
+        result = _load(Endpoint(host, server.port), rate=3.0, duration=0.6, warmup=0.0)
+    (family,) = result.families.values()
+    assert (family.silent_s, result.exit_code) == (0.0, 0)
 
 
 @pytest.mark.one_family
