@@ -153,7 +153,8 @@ def load(
             envvar="ECHOKIT_OBJECTIVE",
             metavar="TERMS",
             help="What the figures should be, like 'p99<5ms,errors<0.1%,rate>1000'; p50 to p99.99,"
-            " min, mean, max, also as connect.p99 and service.p99; may come again.",
+            " min, mean, max, also as connect.p99 and service.p99; errors<3, without %, is a number"
+            " of exchanges; may come again.",
         ),
     ] = None,
     json_file: Annotated[
@@ -184,9 +185,9 @@ def load(
     """Load an echo server, and measure how fast it comes back, over IPv4 and IPv6.
 
     Every byte that comes back is checked. Exit code 0 if all came back; 1 if something did not, or
-    nothing did any more as the run ended, whatever the objectives say;
-    3 if there was nobody to connect to; 4 if an objective was missed, which may be that of errors;
-    130 if it was interrupted, whatever the figures are, and 143 by SIGTERM.
+    nothing did any more as the run ended, whatever the objectives say; 3 if there was nobody to
+    connect to; 4 if an objective was missed, which may be that of errors; 130 if it was
+    interrupted, whatever the figures are, and 143 by SIGTERM.
     """
     with ExitStack() as opened:
         interrupts = opened.enter_context(Interrupts())
@@ -227,8 +228,9 @@ def _run(ctx: typer.Context, outputs: "Outputs", interrupts: Interrupts) -> "Res
     interrupts.writing()
     result = session.result(code=interrupts.code)
     outputs.write(result)
-    if interrupts.code and not any(family.requests for family in result.families.values()):
-        _tell("interrupted before anything was measured")
+    if not any(family.due for family in result.families.values()):
+        cut = "interrupted before anything was measured"
+        _tell(cut if interrupts.code else "no exchange was begun")
     return result
 
 

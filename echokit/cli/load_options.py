@@ -13,6 +13,7 @@ from echokit.errors import ConfigError
 from echokit.loadgen.objectives import Objective, parse_objectives
 from echokit.loadgen.session import Wish
 from echokit.loadgen.settings import LoadSettings
+from echokit.loadgen.shown import counted
 from echokit.net.address import EVERY_ADDRESS, Endpoint
 from echokit.units import format_duration, parse_duration, parse_size
 
@@ -199,7 +200,7 @@ def _conflicts(settings: LoadSettings) -> list[str]:
         found.append("--churn and --in-flight do not go together: a connection has one exchange")
     if settings.workers > settings.connections:
         found.append(
-            f"--workers: {settings.workers} workers have {settings.connections} connections"
-            " between them: give each one at least"
+            f"--workers: {settings.workers} workers have"
+            f" {counted(settings.connections, 'connection')} between them: give each one at least"
         )
     return found

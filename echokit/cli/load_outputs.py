@@ -151,7 +151,7 @@ class Outputs:
         return True
 
     def _show(self, result: "Result") -> None:
-        if not self.quiet and any(family.requests for family in result.families.values()):
+        if not self.quiet and any(family.due for family in result.families.values()):
             from echokit.cli.load_table import table
 
             print("\n".join(table(result)), flush=True)

@@ -115,7 +115,8 @@ def _rate_missed(settings: LoadSettings, accounts: Mapping[FamilyName, Account])
             continue
         rate = total.rate
         if rate < settings.rate * _REACHED:
-            unsent = f", {number(total.unsent)} were never sent" if total.unsent else ""
+            were = "was" if total.unsent == 1 else "were"
+            unsent = f", {number(total.unsent)} {were} never sent" if total.unsent else ""
             found.append(
                 f"{FAMILY_TITLES[family]}: the rate of {number(settings.rate)} a second was not"
                 f" reached: {number(rate)} a second{unsent}"

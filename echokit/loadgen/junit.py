@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from echokit.loadgen.measured import FAMILIES, FamilyResult
 from echokit.loadgen.result import Result, Verdict
-from echokit.loadgen.shown import silence
+from echokit.loadgen.shown import plural, silence
 
 __all__ = ["junit_xml"]
 
@@ -56,12 +56,17 @@ def _failed(family: FamilyResult) -> str:
     counts = {**family.outcomes.model_dump(exclude={"ok"}), "never sent": family.unsent}
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     silent = f"; {silence(family.silent_s, family.measured_s)}" if family.silent_s else ""
-    return f"{family.errors} of {family.due} exchanges failed: {kinds}{silent}"
+    exchanges = plural(family.due, "exchange")
+    return f"{family.errors} of {family.due} {exchanges} failed: {kinds}{silent}"
 
 
 def _surplus(family: FamilyResult) -> str | None:
     surplus = family.surplus_bytes
-    return f"{surplus} bytes came that nothing had been sent for" if surplus else None
+    return (
+        f"{surplus} {plural(surplus, 'byte')} came that nothing had been sent for"
+        if surplus
+        else None
+    )
 
 
 def _missed(verdict: Verdict) -> str | None:

@@ -88,15 +88,17 @@ class Session:
             ResolveError: The target has no address (of the family asked for).
             DialError: It takes no connection.
             ListenError: The own server is to be measured over a family that this machine lacks.
-            ConfigError: The framing cannot carry messages of such sizes, or there are more
-                connections than a process may have.
+            ConfigError: The framing cannot carry messages of such sizes, there are more connections
+                than a process may have, or nothing falls due in the duration.
             NothingCameBack: Only a count would end it, and nothing comes back any more.
             ChildDied: A process that it had started died.
         """
         settings, target = self.wish.settings, self.wish.target
         if target is None:
             # The own server inherits the limit.
-            allow_descriptors(settings.connections, own_families(settings))
+            families = own_families(settings)
+            settings.check_due(families)
+            allow_descriptors(settings.connections, families)
             with OwnServer(settings.framing) as server:
                 self._targets = own_targets(server.addresses, settings)
                 where = ", ".join(map(str, self._targets.addresses.values()))
@@ -105,6 +107,7 @@ class Session:
                 self._measure()
             return
         self._targets = find_targets(target.host, target.port, settings)
+        settings.check_due(len(self._targets.addresses))
         for why in self._targets.failed.values():
             self._tell(f"{why}; measuring without it")
         allow_descriptors(settings.most_connections, len(self._targets.addresses))

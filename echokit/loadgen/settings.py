@@ -4,9 +4,12 @@ import math
 import socket
 from dataclasses import dataclass
 
+from echokit.errors import ConfigError
 from echokit.framing.base import Framing
 from echokit.loadgen.measured import FAMILY_TITLES, FamilyName
 from echokit.loadgen.result import RunSettings
+from echokit.loadgen.shown import number
+from echokit.units import format_duration
 
 __all__ = ["FAMILY_NAMES", "SOCKET_FAMILIES", "LoadSettings", "only_asked"]
 
@@ -80,6 +83,25 @@ class LoadSettings:
             return _TURN_LONGEST / 2
         share = self.duration / families
         return min(max(share / _TURNS, _TURN_SHORTEST), _TURN_LONGEST, share)
+
+    def share(self, families: int) -> float | None:
+        """How long each of so many families is measured, in seconds; None: until `count`."""
+        return None if self.duration is None else self.duration / families
+
+    def check_due(self, families: int) -> None:
+        """Make sure that something falls due, wherever in its interval the measuring begins.
+
+        Raises:
+            ConfigError: The rate is too low for the duration.
+        """
+        share = self.share(families)
+        if self.rate is None or share is None or self.rate * share >= 1:
+            return
+        each = "" if families == 1 else " of each family"
+        raise ConfigError(
+            f"--rate: at {number(self.rate)} a second nothing falls due in the"
+            f" {format_duration(share)}{each}: use a longer --duration or a higher --rate"
+        )
 
     def document(self, turn_s: float) -> RunSettings:
         """What of it stands in the result document."""

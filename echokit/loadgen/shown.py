@@ -15,6 +15,7 @@ __all__ = [
     "column_titles",
     "counted",
     "number",
+    "plural",
     "ratio",
     "response_since",
     "shown_figures",
@@ -71,7 +72,12 @@ def number(value: float | None) -> str:
 
 def counted(count: int, noun: str) -> str:
     """So many of what `noun` calls one."""
-    return f"{number(count)} {noun}" if count == 1 else f"{number(count)} {noun}s"
+    return f"{number(count)} {plural(count, noun)}"
+
+
+def plural(count: int, noun: str) -> str:
+    """What so many are called of what `noun` calls one."""
+    return noun if count == 1 else f"{noun}s"
 
 
 def silence(silent_s: float, measured_s: float) -> str:

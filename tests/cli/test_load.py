@@ -68,6 +68,7 @@ def test_the_help_tells_what_is_true_of_load() -> None:
     assert parse_duration(defaults["--timeout"]) == settings["timeout_s"]
     assert parse_duration(defaults["--connect-timeout"]) == settings["connect_timeout_s"]
     assert parse_size(defaults["--chunk-size"]) == vars(load_options)["_CHUNK_SIZE"]
+    assert "errors<3, without %, is a number of exchanges" in shown
     (seed,) = re.findall(r"--seed .*", shown)
     assert "sizes and payloads" in seed
 
@@ -140,6 +141,35 @@ def test_failed_exchanges_decide_the_code_unless_an_objective_allows_them(
 # What cannot be.
 
 
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (("--rate", "0.4", "-d", "1s", "-4"), "at 0.4 a second nothing falls due in the 1s:"),
+        (("--rate", "0.5", "-d", "1s", "-n", "3", "-4"), "at 0.5 a second nothing falls due in"),
+        pytest.param(
+            ("--rate", "1", "-d", "1s"),
+            "at 1 a second nothing falls due in the 500ms of each family:",
+            marks=pytest.mark.skipif(len(AVAILABLE) < 2, reason="needs both families"),
+        ),
+    ],
+)
+def test_a_rate_at_which_nothing_falls_due_is_refused(args: tuple[str, ...], told: str) -> None:
+    done = run("load", *args, "--no-calibrate")
+    assert (done.code, done.out) == (2, b"")
+    assert done.complaint.startswith(f"--rate: {told}")
+    assert done.complaint.endswith("use a longer --duration or a higher --rate")
+
+
+def test_the_least_rate_that_is_taken_has_something_due(echo_server: EchoServer, host: str) -> None:
+    target = written(host, echo_server.port)
+    # Wherever the warm-up leaves it in the interval.
+    for warmup in ("0", "10ms", "40ms"):
+        flags = ("--rate", "20", "-d", "50ms", "--warmup", warmup, "--no-calibrate")
+        done = run("load", target, *flags, "--json", "-")
+        (family,) = document_in(done.out)["families"].values()
+        assert (done.code, family["requests"] > 0) == (0, True)
+
+
 def test_nothing_listening_is_told_at_once(host: str) -> None:
     with reserved_port(host) as port:
         done = run("load", written(host, port))
@@ -170,7 +200,7 @@ USAGE: dict[tuple[str, ...], str] = {
     ("--rate", "nan"): "--rate: should be a number of exchanges a second.*",
     ("--in-flight", "-1"): "--in-flight: should be a number from 1.*",
     ("--warmup", "-1s"): "--warmup: write a time .*",
-    ("--workers", "2"): "--workers: 2 workers have 1 connections between them.*",
+    ("--workers", "2"): "--workers: 2 workers have 1 connection between them.*",
     ("--workers", "1000"): "--workers: should be a number from 0 to 256.*",
     ("--churn", "--in-flight", "2"): "--churn and --in-flight do not go together.*",
     ("--label", "x"): "--label: write it like run=nightly; found 'x'",
