@@ -38,9 +38,11 @@ class Bench:
         generator.open()
         return generator.records.take_connects(), generator.last_error
 
-    def turn(self, family: FamilyName, seconds: float, count: int | None, last: bool) -> Tally:
+    def turn(
+        self, family: FamilyName, seconds: float, count: int | None, last: bool, longest: float
+    ) -> Tally:
         """Run a turn of `family`; see `Generator.turn`."""
-        return self._generators[family].turn(seconds, count, last=last)
+        return self._generators[family].turn(seconds, count, last=last, longest=longest)
 
     def interrupt(self) -> None:
         """End the turn that runs, and run none any more. From any thread."""

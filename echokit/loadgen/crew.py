@@ -1,6 +1,7 @@
 """The processes that a run is spread over, as one: each turn runs in all of them at once."""
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Self
@@ -77,12 +78,18 @@ class Crew:
         return connects, errors[-1] if errors else None
 
     def turn(
-        self, family: FamilyName, seconds: float, count: int | None = None, *, last: bool = False
+        self,
+        family: FamilyName,
+        seconds: float,
+        count: int | None = None,
+        *,
+        last: bool = False,
+        longest: float = math.inf,
     ) -> Turn:
         """Run a turn of `family`, of at most `count` exchanges; see `Generator.turn`."""
         workers = self._settings.workers
         counts = [None if count is None else part for part in _shares(count or 0, workers)]
-        calls = [(family, seconds, part, last) for part in counts if part != 0]
+        calls = [(family, seconds, part, last, longest) for part in counts if part != 0]
         return Turn(self._call("turn", calls))
 
     def interrupt(self) -> None:

@@ -4,6 +4,7 @@ It runs in turns, between which nothing is in flight and what was written down i
 send is the affair of `pacing`.
 """
 
+import math
 import time
 from collections.abc import Callable
 from time import monotonic_ns
@@ -81,7 +82,14 @@ class Generator:
         """How many lanes are connected."""
         return sum(lane.connected for lane in self._lanes)
 
-    def turn(self, seconds: float, count: int | None = None, *, last: bool = False) -> Tally:
+    def turn(
+        self,
+        seconds: float,
+        count: int | None = None,
+        *,
+        last: bool = False,
+        longest: float = math.inf,
+    ) -> Tally:
         """Send for `seconds`, or until `count` exchanges have begun; wait until all have ended.
 
         Args:
@@ -89,6 +97,7 @@ class Generator:
             count: How many may begin; None for no bound.
             last: Whether there is no other turn for what is due and could not be sent: it counts as
                 unsent.
+            longest: For how long exchanges may fall due where those in flight have it go on.
         """
         if self._interrupted:
             return self.records.fold()
@@ -99,7 +108,7 @@ class Generator:
         if not most:
             return self.records.fold()
         # A round of events first: connections that ended meanwhile are seen before they are used.
-        self._later("turn", 0, lambda: self._start(seconds, most, last))
+        self._later("turn", 0, lambda: self._start(seconds, most, last, longest))
         self.reactor.run()
         self._begun = False
         self._cancel_timers()
@@ -157,14 +166,14 @@ class Generator:
 
     # A turn.
 
-    def _start(self, seconds: float, most: int, last: bool) -> None:
+    def _start(self, seconds: float, most: int, last: bool, longest: float) -> None:
         if self._interrupted:
             return
         self._begun = self._sending = True
         self._hearing.begin()
         self._later("turn", seconds, self._time_is_up)
         self._sweep()
-        self._loop.begin(self._lanes, seconds, most, last)
+        self._loop.begin(self._lanes, seconds, most, last, longest)
         for lane in self._lanes:
             self._revive(lane)
 

@@ -43,7 +43,9 @@ class ClosedLoop:
         self._exhausted = exhausted
         self._left = NEVER
 
-    def begin(self, _lanes: list[Lane], _seconds: float, count: int, _last: bool) -> None:
+    def begin(
+        self, _lanes: list[Lane], _seconds: float, count: int, _last: bool, _longest: float
+    ) -> None:
         """A turn begins, of at most `count` exchanges."""
         self._left = count
         self._probe.start()
@@ -119,7 +121,9 @@ class OpenLoop:
         self._schedule = Schedule(plan.rate or 1.0, plan.phase)
         self._tick: Timer | None = None
 
-    def begin(self, lanes: list[Lane], seconds: float, count: int, last: bool) -> None:
+    def begin(
+        self, lanes: list[Lane], seconds: float, count: int, last: bool, longest: float
+    ) -> None:
         """A turn of so many seconds begins, of at most `count` exchanges.
 
         Args:
@@ -127,6 +131,8 @@ class OpenLoop:
             seconds: For how long exchanges fall due.
             count: How many may begin.
             last: Whether there is no other turn for what this one leaves.
+            longest: For how long exchanges may fall due, at most, where those in flight have the
+                turn go on.
         """
         self._left = count
         self._last_turn = last
@@ -137,7 +143,7 @@ class OpenLoop:
         self._free = deque(filter(self._usable, lanes))
         for lane in lanes:
             lane.listed = self._usable(lane)
-        self._schedule.begin(monotonic_ns(), seconds, count)
+        self._schedule.begin(monotonic_ns(), seconds, count, longest)
         self._dispatch(waited=waited)
 
     def use(self, lane: Lane) -> None:
@@ -182,8 +188,11 @@ class OpenLoop:
             # Beyond the next look, so that nothing is late for it.
             self._schedule.reach(now + 2 * OVERTIME_NS)
             self._dispatch(waited=False)
-            return True
-        if extended and not self._over:
+            if not self._schedule.complete(now):
+                return True
+            # There is no time for another turn.
+            self._last_turn = True
+        elif extended and not self._over:
             self._schedule.reach(now)
         self._over = True
         self._dispatch(waited=False)
@@ -215,9 +224,8 @@ class OpenLoop:
             return 0.0
         now = monotonic_ns()
         kept = (now - self._owed_since) * self._owed / self._places
-        self._schedule.extend(kept)
         self._owed, self._owed_since = owed, now
-        return kept / 1e9
+        return self._schedule.extend(kept) / 1e9
 
     def give_up(self) -> int:
         """Leave out what is due; how many exchanges that is. No turn runs."""

@@ -4,6 +4,7 @@ The families take turns in short stretches, in an order that turns round each ti
 drifts meanwhile, the machine's clock speed or a neighbour's load, meets both alike.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,23 @@ class Progress:
 
     share: float
     accounts: Mapping[FamilyName, Account]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remains:
+    """The next turn of a family.
+
+    Attributes:
+        seconds: How long it is.
+        count: Of how many exchanges at most.
+        last: Whether it is the last.
+        left: How long it may become, where those in flight have it go on.
+    """
+
+    seconds: float
+    count: int | None
+    last: bool
+    left: float
 
 
 class LoadRun:
@@ -135,7 +153,9 @@ class LoadRun:
         for family in self.addresses:
             if self.interrupted or not self.settings.warmup:
                 continue
-            tally = crew.turn(family, self.settings.warmup, last=True).tally
+            tally = crew.turn(
+                family, self.settings.warmup, last=True, longest=self.settings.warmup
+            ).tally
             self._lengthen_turns(tally)
             self.warm_up.add(tally)
 
@@ -156,8 +176,13 @@ class LoadRun:
                 if remains is None or self.interrupted:
                     continue
                 start = time.monotonic() - self._began
-                seconds, count, last = remains
-                turn = crew.turn(family, seconds, count, last=last)
+                turn = crew.turn(
+                    family,
+                    remains.seconds,
+                    remains.count,
+                    last=remains.last,
+                    longest=remains.left,
+                )
                 self._cpu_seconds += turn.cpu_share * turn.tally.seconds
                 self.accounts[family].add(start, turn.tally)
                 self._look_for_silence(family)
@@ -165,15 +190,13 @@ class LoadRun:
                     self._progress(Progress(self._share(), self.accounts))
             order.reverse()
 
-    def _remains(self, family: FamilyName) -> tuple[float, int | None, bool] | None:
-        """How long, and of how many exchanges, the family's next turn is, and whether its last.
-
-        None: it has had all.
-        """
+    def _remains(self, family: FamilyName) -> "_Remains | None":
+        """What the family's next turn is; None: it has had all."""
         settings, total = self.settings, self.accounts[family].total
-        seconds, count, last = self.turn_s, None, False
-        if settings.duration is not None:
-            left = settings.duration / len(self.addresses) - total.seconds
+        seconds, count, last, left = self.turn_s, None, False, math.inf
+        share = settings.share(len(self.addresses))
+        if share is not None:
+            left = share - total.seconds
             # What is left over for want of a hundredth of a turn is not worth one.
             if left < self.turn_s / 100:
                 return None
@@ -184,7 +207,7 @@ class LoadRun:
             count = settings.count - total.requests - total.unsent
             if count <= 0:
                 return None
-        return seconds, count, last
+        return _Remains(seconds, count, last, left)
 
     def _share(self) -> float:
         shares = [0.0]

@@ -25,7 +25,16 @@ class Schedule:
             was left is due before the turn began.
     """
 
-    __slots__ = ("_began", "_interval", "_last", "_most", "_number", "_turns", "next_due")
+    __slots__ = (
+        "_began",
+        "_interval",
+        "_last",
+        "_longest",
+        "_most",
+        "_number",
+        "_turns",
+        "next_due",
+    )
 
     def __init__(self, rate: float, phase: float) -> None:
         self._interval = 1e9 / rate
@@ -33,10 +42,13 @@ class Schedule:
         self._turns = -phase * self._interval
         self._number = self._last = self._most = 0
         self._began = 0.0
+        # How long they may become.
+        self._longest = math.inf
         self.next_due = NEVER
 
-    def begin(self, now: int, seconds: float, count: int) -> None:
-        """Begin a turn of so many seconds, and of at most `count` exchanges."""
+    def begin(self, now: int, seconds: float, count: int, longest: float = math.inf) -> None:
+        """Begin a turn of so many seconds, `longest` at most, and of at most `count` exchanges."""
+        self._longest = self._turns + longest * 1e9
         self._began = now - self._turns
         self._most = self._number + count
         self._reach(self._turns + seconds * 1e9)
@@ -45,12 +57,18 @@ class Schedule:
         """Let the turn be as long as until `now`."""
         self._reach(now - self._began)
 
-    def extend(self, nanoseconds: float) -> None:
-        """Let the turn be so much longer."""
-        self._reach(self._turns + nanoseconds)
+    def extend(self, nanoseconds: float) -> float:
+        """Let the turn be so much longer, as far as it may; by how much it is."""
+        before = self._turns
+        self._reach(before + nanoseconds)
+        return self._turns - before
+
+    def complete(self, now: int) -> bool:
+        """Whether the turn has been as long as it may be."""
+        return now - self._began >= self._longest
 
     def _reach(self, turns: float) -> None:
-        self._turns = turns
+        self._turns = turns = min(turns, self._longest)
         last = min(math.ceil(turns / self._interval), self._most)
         self._last = max(self._number, last)
         self._look()

@@ -71,6 +71,19 @@ def test_a_turn_that_goes_on_has_as_many_as_a_longer_one(
     assert _dues(schedule) == _dues(whole)
 
 
+def test_a_turn_goes_on_for_as_long_as_it_may_and_no_longer() -> None:
+    schedule = Schedule(10, 0.0)
+    schedule.begin(0, 0.5, NEVER, 1.0)
+    schedule.reach(SECOND * 3 // 4)
+    assert (schedule.left, schedule.complete(SECOND * 3 // 4)) == (8, False)
+    schedule.reach(9 * SECOND)
+    assert (schedule.left, schedule.complete(9 * SECOND)) == (10, True)
+    assert schedule.extend(SECOND) == 0
+    # That is the first one's alone.
+    schedule.begin(20 * SECOND, 1.0, NEVER)
+    assert schedule.left == 20
+
+
 @settings(deadline=None)
 @given(st.integers(1, 50))
 def test_a_count_ends_the_turn(count: int) -> None:

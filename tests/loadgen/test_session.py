@@ -28,6 +28,7 @@ from echokit.net.address import Address, resolve
 from tests.cli.peers import reserved_port
 from tests.conftest import AVAILABLE
 from tests.loadgen.servers import (
+    Answer,
     FakeServer,
     delays,
     echoes,
@@ -327,6 +328,35 @@ def test_a_rate_that_has_little_to_send_is_no_silence(host: str) -> None:
     assert (family.silent_s, result.exit_code) == (0.0, 0)
 
 
+@pytest.mark.parametrize("answer", [never_answers, stops_answering(60)])
+def test_no_more_falls_due_than_the_duration_has_whatever_is_waited_for(
+    host: str, answer: Answer
+) -> None:
+    with FakeServer(host, answer) as server:
+        given: dict[str, Any] = {"rate": 1000.0, "timeout": 0.5, "connections": 2}
+        result = _load(Endpoint(host, server.port), **given)
+    (family,) = result.families.values()
+    assert abs(family.due - 200) <= 1
+    # Its share, and a timeout.
+    assert family.measured_s < 5
+    assert result.self_audit is not None
+    assert result.self_audit.warm_up.requests <= 51
+
+
+@pytest.mark.skipif(len(AVAILABLE) < 2, reason="needs both families")
+def test_a_family_that_never_answers_has_its_share_and_leaves_the_other_its_own() -> None:
+    with ExitStack() as opened:
+        addresses = {
+            NAMES[family]: _address(opened.enter_context(FakeServer(host, never_answers)), host)
+            for family, host in AVAILABLE.items()
+        }
+        run = LoadRun(_settings(rate=1000.0, duration=0.3, warmup=0.0, timeout=0.4), addresses)
+        run.measure()
+    for account in run.accounts.values():
+        assert abs(account.total.requests + account.total.unsent - 150) <= 1
+        assert len(account.slices()) == 1
+
+
 @pytest.mark.one_family
 def test_a_rate_that_a_target_cannot_keep_misses_an_objective_of_errors(host: str) -> None:
     with FakeServer(host, delays(0.02)) as server:
@@ -385,13 +415,15 @@ def test_a_count_is_sent_whole_however_far_behind_it_is(host: str, workers: int)
 
 
 def test_what_only_waits_for_its_turn_as_a_run_ends_is_still_sent(host: str) -> None:
-    with FakeServer(host, stalls_twice(0.025, 40 * 64)) as server:
+    # The last of forty finds both places taken.
+    with FakeServer(host, stalls_twice(0.025, 38 * 64)) as server:
         # Two turns.
-        given: dict[str, Any] = {"duration": 0.1, "warmup": 0.0, "rate": 400.0, "in_flight": 8}
+        given: dict[str, Any] = {"duration": 0.1, "warmup": 0.0, "rate": 400.0, "in_flight": 2}
         result = _load(Endpoint(host, server.port), **given)
     (family,) = result.families.values()
     assert len(family.slices) == 2
-    assert family.outcomes.ok == family.requests >= 48
+    assert abs(family.outcomes.ok - 40) <= 1
+    assert family.outcomes.ok == family.requests
     assert family.unsent == 0
 
 
