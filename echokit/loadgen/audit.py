@@ -114,7 +114,8 @@ def _rate_missed(settings: LoadSettings, accounts: Mapping[FamilyName, Account])
         if settings.rate is None or not total.requests + total.unsent:
             continue
         rate = total.rate
-        if rate < settings.rate * _REACHED:
+        # One more may have been due a moment before, or after.
+        if total.requests + 1 < settings.rate * total.sending_seconds * _REACHED:
             were = "was" if total.unsent == 1 else "were"
             unsent = f", {number(total.unsent)} {were} never sent" if total.unsent else ""
             found.append(

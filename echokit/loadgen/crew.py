@@ -156,6 +156,7 @@ def _plans(settings: LoadSettings, addresses: Mapping[FamilyName, Address]) -> l
                 first_lane=first,
                 # Their schedules interleave.
                 phase=number / settings.workers,
+                workers=settings.workers,
             )
             for family, address in addresses.items()
         }

@@ -110,6 +110,7 @@ class Generator:
         # A round of events first: connections that ended meanwhile are seen before they are used.
         self._later("turn", 0, lambda: self._start(seconds, most, last, longest))
         self.reactor.run()
+        sending_seconds = self._sending_seconds(began)
         self._begun = False
         self._cancel_timers()
         for lane in self._lanes:
@@ -121,10 +122,14 @@ class Generator:
             self._give_up()
         return self.records.fold(
             seconds=time.monotonic() - began,
-            sending_seconds=self._sending_ended - began,
+            sending_seconds=sending_seconds,
             cpu_seconds=time.process_time() - cpu,
             silent_seconds=silent,
         )
+
+    def _sending_seconds(self, began: float) -> float:
+        scheduled = self._loop.seconds() if self._begun else None
+        return self._sending_ended - began if scheduled is None else scheduled
 
     def interrupt(self) -> None:
         """End the turn that runs; what does not come back soon is given up. From any thread."""
@@ -210,7 +215,7 @@ class Generator:
                 self.reactor.stop()
         elif self._begun and not self._sending:
             owed = self.records.owed
-            self._sending_ended += self._loop.wait(owed)
+            self._loop.wait(owed)
             if not owed:
                 self.reactor.stop()
 

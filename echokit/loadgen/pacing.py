@@ -79,12 +79,15 @@ class ClosedLoop:
         """Whether something should begin: here, always."""
         return True
 
+    def seconds(self) -> float | None:
+        """There is no schedule."""
+        return None
+
     def cut(self) -> None:
         """Nothing falls due."""
 
-    def wait(self, _owed: int) -> float:
+    def wait(self, _owed: int) -> None:
         """Nothing is due that would wait, too."""
-        return 0.0
 
     def give_up(self) -> int:
         """Leave out what is due; how many exchanges that is."""
@@ -118,7 +121,7 @@ class OpenLoop:
         # How many exchanges are waited for at the turn's end, and since when.
         self._owed = self._owed_since = 0
         self._free: deque[Lane] = deque()
-        self._schedule = Schedule(plan.rate or 1.0, plan.phase)
+        self._schedule = Schedule(plan.rate or 1.0, plan.phase, plan.workers)
         self._tick: Timer | None = None
 
     def begin(
@@ -203,6 +206,10 @@ class OpenLoop:
         """Whether something is due that has not begun."""
         return self._schedule.next_due <= monotonic_ns()
 
+    def seconds(self) -> float | None:
+        """How long exchanges have fallen due in this turn, the interval of the last included."""
+        return self._schedule.seconds
+
     def cut(self) -> None:
         """Nothing falls due from now on, and there is no other turn."""
         if not self._over:
@@ -211,21 +218,18 @@ class OpenLoop:
             self._dispatch(waited=False)
         self._last_turn = True
 
-    def wait(self, owed: int) -> float:
+    def wait(self, owed: int) -> None:
         """No exchange begins any more in this turn, and so many are still under way.
 
         Where something is due, it waits for them, and the schedule goes on, by as much as they keep
         of the places for exchanges. Else a target would seem to do them in no time.
-
-        Returns:
-            By how many seconds it went on since the last call.
         """
         if self._last_turn or not self._schedule.left:
-            return 0.0
+            return
         now = monotonic_ns()
         kept = (now - self._owed_since) * self._owed / self._places
         self._owed, self._owed_since = owed, now
-        return self._schedule.extend(kept) / 1e9
+        self._schedule.extend(kept)
 
     def give_up(self) -> int:
         """Leave out what is due; how many exchanges that is. No turn runs."""
@@ -266,5 +270,5 @@ class OpenLoop:
         self._schedule.advance()
         self._left -= 1
         if not self._left:
-            self._schedule.reach(monotonic_ns())
+            self._schedule.finish(monotonic_ns())
             self._exhausted()

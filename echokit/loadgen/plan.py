@@ -26,6 +26,7 @@ class Plan:
         connect_timeout: The longest that a connect may take, in seconds.
         first_lane: The number of the first lane, where other workers have those before it.
         phase: Open loop: by how much of an interval the schedule is shifted, 0 to 1.
+        workers: Open loop: over how many workers it is spread, whose schedules interleave.
     """
 
     address: Address
@@ -39,6 +40,7 @@ class Plan:
     connect_timeout: float
     first_lane: int = 0
     phase: float = 0.0
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)

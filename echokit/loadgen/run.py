@@ -27,6 +27,10 @@ _EXCHANGES_A_TURN = 50
 _SILENCE = 10.0
 
 
+# How much longer than asked for the waits of an open loop may make a family's time.
+_WAITS = 0.1
+
+
 class NothingCameBack(EchokitError):
     """A target that has stopped to answer, in a run that only a number of exchanges would end."""
 
@@ -197,6 +201,9 @@ class LoadRun:
         share = settings.share(len(self.addresses))
         if share is not None:
             left = share - total.seconds
+            if settings.rate is not None:
+                # The waits between turns are no part of it, unless they come to too much.
+                left = min(share - total.sending_seconds, left + _WAITS * share)
             # What is left over for want of a hundredth of a turn is not worth one.
             if left < self.turn_s / 100:
                 return None

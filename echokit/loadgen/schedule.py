@@ -19,6 +19,7 @@ class Schedule:
     Args:
         rate: Exchanges a second.
         phase: By how much of an interval it is shifted, 0 to 1.
+        workers: How many such schedules interleave.
 
     Attributes:
         next_due: When the next exchange is due; `NEVER` where the turn has none any more. One that
@@ -26,20 +27,16 @@ class Schedule:
     """
 
     __slots__ = (
-        "_began",
-        "_interval",
-        "_last",
-        "_longest",
-        "_most",
-        "_number",
-        "_turns",
+        "_before", "_began", "_interval", "_last", "_longest", "_most", "_number", "_own", "_turns",
         "next_due",
-    )
+    )  # fmt: skip
 
-    def __init__(self, rate: float, phase: float) -> None:
+    def __init__(self, rate: float, phase: float, workers: int = 1) -> None:
         self._interval = 1e9 / rate
+        # What of it is each exchange's own, until the next one of another worker.
+        self._own = self._interval / workers
         # How long the turns were until now.
-        self._turns = -phase * self._interval
+        self._turns = self._before = -phase * self._interval
         self._number = self._last = self._most = 0
         self._began = 0.0
         # How long they may become.
@@ -48,6 +45,7 @@ class Schedule:
 
     def begin(self, now: int, seconds: float, count: int, longest: float = math.inf) -> None:
         """Begin a turn of so many seconds, `longest` at most, and of at most `count` exchanges."""
+        self._before = self._turns
         self._longest = self._turns + longest * 1e9
         self._began = now - self._turns
         self._most = self._number + count
@@ -57,11 +55,21 @@ class Schedule:
         """Let the turn be as long as until `now`."""
         self._reach(now - self._began)
 
-    def extend(self, nanoseconds: float) -> float:
-        """Let the turn be so much longer, as far as it may; by how much it is."""
-        before = self._turns
-        self._reach(before + nanoseconds)
-        return self._turns - before
+    def finish(self, now: int) -> None:
+        """End the turn with the exchange that has just begun.
+
+        It has all of its interval: without that of the last, a few seem to be faster than asked.
+        """
+        self._reach(max(now - self._began, (self._number - 1) * self._interval + self._own))
+
+    def extend(self, nanoseconds: float) -> None:
+        """Let the turn be so much longer, as far as it may."""
+        self._reach(self._turns + nanoseconds)
+
+    @property
+    def seconds(self) -> float:
+        """How long the turn is."""
+        return (self._turns - self._before) / 1e9
 
     def complete(self, now: int) -> bool:
         """Whether the turn has been as long as it may be."""

@@ -59,6 +59,7 @@ def test_a_rate_that_was_not_reached_is_told_with_what_was() -> None:
         "IPv4: the rate of 150 a second was not reached: 100 a second, 50 were never sent;"
         " response times grow for as long as a rate is not reached"
     )
+    assert _audit(_tally(requests=2, sending_seconds=0.25), rate=10.0).trustworthy
     assert ", 1 was never sent" in _audit(_tally(unsent=1), rate=150.0).verdict
     assert _audit(_tally(), rate=101.0).trustworthy
 

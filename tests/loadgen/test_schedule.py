@@ -71,6 +71,20 @@ def test_a_turn_that_goes_on_has_as_many_as_a_longer_one(
     assert _dues(schedule) == _dues(whole)
 
 
+@settings(deadline=None)
+@given(st.integers(1, 8), st.integers(1, 100), st.integers(1, 1000))
+def test_a_count_takes_a_whole_interval_for_each(workers: int, count: int, rate: int) -> None:
+    seconds = []
+    for number in range(workers):
+        schedule = Schedule(rate / workers, number / workers, workers)
+        each = count // workers + (number < count % workers)
+        if each:
+            schedule.begin(0, 1e6, each)
+            schedule.finish(_dues(schedule)[-1])
+            seconds.append(schedule.seconds)
+    assert max(seconds) == pytest.approx(count / rate)
+
+
 def test_a_turn_goes_on_for_as_long_as_it_may_and_no_longer() -> None:
     schedule = Schedule(10, 0.0)
     schedule.begin(0, 0.5, NEVER, 1.0)
@@ -78,7 +92,8 @@ def test_a_turn_goes_on_for_as_long_as_it_may_and_no_longer() -> None:
     assert (schedule.left, schedule.complete(SECOND * 3 // 4)) == (8, False)
     schedule.reach(9 * SECOND)
     assert (schedule.left, schedule.complete(9 * SECOND)) == (10, True)
-    assert schedule.extend(SECOND) == 0
+    schedule.extend(SECOND)
+    assert (schedule.left, schedule.seconds) == (10, 1.0)
     # That is the first one's alone.
     schedule.begin(20 * SECOND, 1.0, NEVER)
     assert schedule.left == 20

@@ -28,7 +28,6 @@ from echokit.net.address import Address, resolve
 from tests.cli.peers import reserved_port
 from tests.conftest import AVAILABLE
 from tests.loadgen.servers import (
-    Answer,
     FakeServer,
     delays,
     echoes,
@@ -328,11 +327,11 @@ def test_a_rate_that_has_little_to_send_is_no_silence(host: str) -> None:
     assert (family.silent_s, result.exit_code) == (0.0, 0)
 
 
-@pytest.mark.parametrize("answer", [never_answers, stops_answering(60)])
+@pytest.mark.parametrize("answered", [0, 60])
 def test_no_more_falls_due_than_the_duration_has_whatever_is_waited_for(
-    host: str, answer: Answer
+    host: str, answered: int
 ) -> None:
-    with FakeServer(host, answer) as server:
+    with FakeServer(host, stops_answering(answered)) as server:
         given: dict[str, Any] = {"rate": 1000.0, "timeout": 0.5, "connections": 2}
         result = _load(Endpoint(host, server.port), **given)
     (family,) = result.families.values()
@@ -414,6 +413,21 @@ def test_a_count_is_sent_whole_however_far_behind_it_is(host: str, workers: int)
     assert family.requests < 101 == family.due
 
 
+@pytest.mark.one_family
+@pytest.mark.parametrize(("rate", "count"), [(1000.0, 1), (40.0, 5)])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_count_is_begun_no_faster_than_was_asked_for(
+    host: str, rate: float, count: int, workers: int
+) -> None:
+    with FakeServer(host, echoes) as server:
+        given: dict[str, Any] = {"rate": rate, "count": count, "duration": None}
+        result = _load(Endpoint(host, server.port), connections=2, workers=workers, **given)
+    (family,) = result.families.values()
+    assert family.requests == count
+    assert 0 < family.actual_rate_per_s <= rate * 1.001
+    assert family.requests_per_s == family.actual_rate_per_s
+
+
 def test_what_only_waits_for_its_turn_as_a_run_ends_is_still_sent(host: str) -> None:
     # The last of forty finds both places taken.
     with FakeServer(host, stalls_twice(0.025, 38 * 64)) as server:
@@ -444,10 +458,11 @@ def test_a_rate_that_a_slow_target_keeps_is_told_whole(host: str) -> None:
         given: dict[str, Any] = {"rate": 50.0, "connections": 10, "duration": None, "count": 20}
         result = _load(Endpoint(host, server.port), "errors<=0", **given)
     (family,) = result.families.values()
-    # All that began came back, in the time of the last turn's last wait too.
+    # All that began came back, and the last turn's last wait is no time of the rate's.
     assert result.objectives[0].met
     assert family.requests_per_s == family.actual_rate_per_s
-    assert family.requests_per_s * family.measured_s > family.outcomes.ok == 20
+    assert family.outcomes.ok == 20
+    assert family.requests_per_s == pytest.approx(50, rel=0.1)
 
 
 @pytest.mark.one_family
