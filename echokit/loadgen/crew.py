@@ -55,6 +55,8 @@ class Crew:
         self._settings = settings
         self._children: list[Child] = []
         self._bench: Bench | None = None
+        # How far the schedule of each worker is, in seconds, by family.
+        self._scheduled = {family: [0.0] * settings.workers for family in addresses}
         plans = _plans(settings, addresses)
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
@@ -89,8 +91,22 @@ class Crew:
         """Run a turn of `family`, of at most `count` exchanges; see `Generator.turn`."""
         workers = self._settings.workers
         counts = [None if count is None else part for part in _shares(count or 0, workers)]
-        calls = [(family, seconds, part, last, longest) for part in counts if part != 0]
-        return Turn(self._call("turn", calls))
+        scheduled = self._scheduled[family]
+        furthest = max(scheduled)
+        # One whose turns did not go on for what was in flight catches up with those whose did.
+        calls = [
+            (family, seconds + furthest - own, part, last, longest + furthest - own)
+            for part, own in zip(counts, scheduled, strict=True)
+            if part != 0
+        ]
+        tallies: list[Tally] = self._call("turn", calls)
+        turn = Turn(tallies)
+        if self._settings.rate is not None:
+            # Those that have no part in it are the last.
+            for worker, tally in enumerate(tallies):
+                scheduled[worker] += tally.sending_seconds
+            turn.tally.sending_seconds = max(scheduled) - furthest
+        return turn
 
     def interrupt(self) -> None:
         """End the turn that runs, and run none any more. From any thread, and signal handlers."""

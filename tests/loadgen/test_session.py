@@ -327,13 +327,14 @@ def test_a_rate_that_has_little_to_send_is_no_silence(host: str) -> None:
     assert (family.silent_s, result.exit_code) == (0.0, 0)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("answered", [0, 60])
 def test_no_more_falls_due_than_the_duration_has_whatever_is_waited_for(
-    host: str, answered: int
+    host: str, answered: int, workers: int
 ) -> None:
     with FakeServer(host, stops_answering(answered)) as server:
         given: dict[str, Any] = {"rate": 1000.0, "timeout": 0.5, "connections": 2}
-        result = _load(Endpoint(host, server.port), **given)
+        result = _load(Endpoint(host, server.port), workers=workers, **given)
     (family,) = result.families.values()
     assert abs(family.due - 200) <= 1
     # Its share, and a timeout.
