@@ -6,6 +6,9 @@ import sys
 __all__ = ["NEVER", "Schedule"]
 
 NEVER = sys.maxsize
+# What is due at the very end of a turn is the next one's. How much of an interval the sum of turns
+# may be too long by rounding.
+_ROUNDING = 1e-6
 
 
 class Schedule:
@@ -77,7 +80,7 @@ class Schedule:
 
     def _reach(self, turns: float) -> None:
         self._turns = turns = min(turns, self._longest)
-        last = min(math.ceil(turns / self._interval), self._most)
+        last = min(math.ceil(turns / self._interval - _ROUNDING), self._most)
         self._last = max(self._number, last)
         self._look()
 

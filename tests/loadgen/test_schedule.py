@@ -146,3 +146,15 @@ def test_the_schedules_of_workers_interleave(workers: int, rate: int) -> None:
         dues += _dues(schedule)
     dues.sort()
     assert all(abs(b - a - SECOND / rate) < 1000 for a, b in itertools.pairwise(dues))
+
+
+@pytest.mark.parametrize("turns", [[0.1] * 10, [0.3] * 10, [0.7, 0.3, 0.1, 0.9]])
+def test_turns_that_add_up_to_whole_intervals_have_no_exchange_more(turns: list[float]) -> None:
+    # In floats some of these sums are more than they would be.
+    schedule = Schedule(1.0, 0.0)
+    due = 0
+    for seconds in turns:
+        schedule.begin(SECOND, seconds, NEVER)
+        schedule.extend(0.0001)
+        due += len(_dues(schedule))
+    assert due == round(sum(turns))
