@@ -29,8 +29,11 @@ def eventually(true: Callable[[], object], within: float = DEADLINE) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started, and that have not been waited for."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """The processes that a process has started and not waited for; none where it has ended."""
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return [int(child) for child in found]
 
 
