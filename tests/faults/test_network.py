@@ -206,7 +206,8 @@ def _echoed_over_bad_line(namespace: Namespace, host: str, tmp_path: Path) -> It
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env=environment(),
-            timeout=4 * DEADLINE,
+            # Where a segment is lost again and again, each repetition waits twice as long.
+            timeout=12 * DEADLINE,
             check=False,
         )
         took = time.monotonic() - began
