@@ -156,9 +156,9 @@ class _Counting:
         self.unregister = poller.unregister
         self.close = poller.close
 
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+    def poll(self, timeout: float | None = None, maxevents: int = -1, /) -> list[tuple[int, int]]:
         self.turns += 1
-        return self.poller.poll(timeout)
+        return self.poller.poll(timeout, maxevents)
 
 
 class _Stage:

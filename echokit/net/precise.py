@@ -23,19 +23,19 @@ class _PreciseEpoll:
         self.unregister = self._epoll.unregister
         self.close = self._epoll.close
 
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        """Wait up to `timeout` seconds (None: for ever); what is ready.
+    def poll(self, timeout: float | None = None, maxevents: int = -1, /) -> list[tuple[int, int]]:
+        """Wait up to `timeout` seconds (None: for ever); what is ready, `maxevents` of it.
 
         It may return early with nothing, which a loop with timers takes for a wait in two parts.
         """
         if timeout is None or timeout == 0:
-            return self._epoll.poll(timeout)
+            return self._epoll.poll(timeout, maxevents)
         if timeout > _COARSE:
-            return self._epoll.poll(timeout - _MILLISECOND)
-        if events := self._epoll.poll(0):
+            return self._epoll.poll(timeout - _MILLISECOND, maxevents)
+        if events := self._epoll.poll(0, maxevents):
             return events
         ready, _, _ = select.select(self._waited_for, (), (), timeout)
-        return self._epoll.poll(0) if ready else []
+        return self._epoll.poll(0, maxevents) if ready else []
 
 
 def precise_poller() -> Poller | None:

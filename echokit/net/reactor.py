@@ -1,8 +1,8 @@
 """The readiness loop: sockets that are ready, timers that are due, calls from other threads.
 
 Everything that moves bytes runs here, in one thread, on non-blocking sockets: epoll where the
-system has it, `selectors` elsewhere. Level-triggered: what a handler leaves unread is reported
-again. A handler runs to its end before the next, so there are no locks.
+system has it, `selectors` elsewhere. Level-triggered, unless asked for otherwise: what a handler
+leaves unread is reported again. A handler runs to its end before the next, so there are no locks.
 """
 
 import contextlib
@@ -16,12 +16,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, Self
 
-__all__ = ["READ", "WRITE", "Reactor", "Timer"]
+__all__ = ["ARRIVAL", "READ", "WRITE", "Reactor", "Timer"]
 
 # Readiness to read and to write: epoll's own numbers (EPOLLIN, EPOLLOUT), so that its events need
 # no translation. Errors and hang-ups come as further bits, asked for or not.
 READ = 1
 WRITE = 4
+# READ, told once for what has come (EPOLLET), which spares the system a second look at the socket;
+# where there is no epoll it is READ. What a read may stop short of comes as a further bit: urgent
+# data (EPOLLPRI), the peer's end (EPOLLRDHUP). So where an event is READ alone, a read that takes
+# less than it asks for leaves nothing behind. After any other, `modify` to the same events lets the
+# system look again.
+ARRIVAL = READ | 0x2 | 0x2000 | 0x80000000
+
+# How many events are taken from the system at once. Those of thousands, each a tuple, would have
+# left the processor's caches before their turn.
+_AT_ONCE = 64
 
 
 class Poller(Protocol):
@@ -36,8 +46,8 @@ class Poller(Protocol):
     def unregister(self, fd: int, /) -> None:
         """Report `fd` no more."""
 
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        """Wait up to `timeout` seconds (None: for ever); what is ready."""
+    def poll(self, timeout: float | None = None, maxevents: int = -1, /) -> list[tuple[int, int]]:
+        """Wait up to `timeout` seconds (None: for ever); what is ready, `maxevents` of it."""
 
     def close(self) -> None:
         """Give back what the system lent."""
@@ -90,8 +100,8 @@ class SelectorPoller:
         """Report `fd` no more."""
         self.modify(fd, 0)
 
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        """Wait up to `timeout` seconds (None: for ever); what is ready."""
+    def poll(self, timeout: float | None = None, _maxevents: int = -1, /) -> list[tuple[int, int]]:
+        """Wait up to `timeout` seconds (None: for ever); all that is ready."""
         return [
             (
                 key.fd,
@@ -225,11 +235,11 @@ class Reactor:
         handlers = self._handlers
         while not self._stopped:
             patience = self._patience()
-            ready = poll(patience)
+            ready = poll(patience, _AT_ONCE)
             if patience and not ready:
                 # A process that was stopped in the wait, and goes on when it is over, has not
                 # looked again: what came meanwhile goes before what is due.
-                ready = poll(0)
+                ready = poll(0, _AT_ONCE)
             for fd, events in ready:
                 # An earlier handler of this round may have closed `fd`, or closed it and opened
                 # another under the same number: then this wakes the new one for nothing, which

@@ -9,7 +9,7 @@ from os import read, write
 
 from echokit.net.address import Sockaddr
 from echokit.net.handler import Handler
-from echokit.net.reactor import READ, Reactor
+from echokit.net.reactor import ARRIVAL, READ, Reactor
 from echokit.net.stream import SMALL, Stream
 
 __all__ = ["Straight"]
@@ -27,6 +27,8 @@ class Straight(Stream):
     """
 
     __slots__ = ("_behind",)
+
+    _READING = ARRIVAL
 
     def __init__(
         self, reactor: Reactor, fd: int, peer: Sockaddr, chunk_size: int, handler: Handler
@@ -52,7 +54,7 @@ class Straight(Stream):
         try:
             data = read(self._fd, ask)
         except OSError as error:
-            self._trouble(error)
+            self._not_read(error)
             return
         size = len(data)
         if not size:
@@ -68,9 +70,18 @@ class Straight(Stream):
             self.bytes_in += size
         else:
             self._count_in(size, data[sent:])
+        if (size == ask or events != READ) and self._interest == ARRIVAL:
+            self._let_it_tell_again(size)
+
+    def _let_it_tell_again(self, size: int) -> None:
+        """There may be more, of which the system has told already."""
         if size >= SMALL:
             # As much may come again, or more.
             self._ask = self._chunk_size
+        # Where chunks are filled it is to tell for as long as there is more: to ask it each time
+        # would cost more than is spared.
+        self._interest = ARRIVAL if size < self._chunk_size else READ
+        self._reactor.modify(self._fd, self._interest)
 
     def _aside(self, events: int) -> int:
         """Do what is not the usual; how much is to be read then, 0 where that has been done."""
@@ -91,14 +102,17 @@ class Straight(Stream):
         # not been.
         self.bytes_in += size
         self._behind += behind
-        if error is not None:
-            self._trouble(error)
+        if error is not None and not isinstance(error, BlockingIOError):
+            self._lose(error)
         self._keep(rest)
 
     def _count_out(self, size: int) -> None:
         self._behind -= size
 
-    def _trouble(self, error: OSError) -> None:
-        """Something was not done: the socket is not ready, or lost."""
-        if not isinstance(error, BlockingIOError):
+    def _not_read(self, error: OSError) -> None:
+        """Nothing has come after all, or the connection is lost."""
+        if isinstance(error, BlockingIOError):
+            # Linux says so also where a signal comes while the next byte is an urgent one.
+            self._reactor.modify(self._fd, self._interest)
+        else:
             self._lose(error)

@@ -79,6 +79,8 @@ class Stream:
 
     # How much the next read asks for; 0 where what comes does not go the usual way.
     _ask: int
+    # What it asks the reactor for to be read from.
+    _READING = READ
 
     def __init__(
         self,
@@ -106,12 +108,12 @@ class Stream:
         self._fin_sent = False
         self._dropped = 0
         self._linger: Timer | None = None
-        self._interest = READ
+        self._interest = self._READING
         # What had come and what the peer had taken at the last looks, and when that last changed.
         self._seen_in = -1
         self._seen_out = 0
         self._seen_at = 0.0
-        reactor.add_ready(fd, READ, self)
+        reactor.add_ready(fd, self._READING, self)
 
     @property
     def bytes_out(self) -> int:
@@ -269,10 +271,9 @@ class Stream:
             return
         wanted = WRITE if self._may_write() else 0
         if self._state is _OPEN:
-            reading = not self._eof and self._keeps_up()
-        else:
-            reading = not self._eof and self._fin_sent
-        if reading:
+            if not self._eof and self._keeps_up():
+                wanted |= self._READING
+        elif not self._eof and self._fin_sent:
             wanted |= READ
         if wanted != self._interest:
             self._interest = wanted

@@ -27,9 +27,9 @@ class Skipping:
         self.unregister = poller.unregister
         self.close = poller.close
 
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+    def poll(self, timeout: float | None = None, maxevents: int = -1, /) -> list[tuple[int, int]]:
         """What is ready; where nothing is, the time is over."""
-        ready = self._poller.poll(0)
+        ready = self._poller.poll(0, maxevents)
         if not ready:
             assert timeout is not None, "this would wait for ever"
             self._clock.now += timeout

@@ -16,7 +16,7 @@ from echokit.net import straight as straights
 from echokit.net import stream
 from echokit.net.connection import Connection
 from echokit.net.handler import End
-from echokit.net.reactor import Reactor
+from echokit.net.reactor import Poller, Reactor
 from echokit.net.segmented import open_connection
 from echokit.net.straight import Straight
 from echokit.net.stream import Stream
@@ -63,8 +63,10 @@ class Echo:
 class Stage:
     """A connection in a reactor that runs only when it is told to, and its peer."""
 
-    def __init__(self, family: socket.AddressFamily, host: str) -> None:
-        self.reactor = Reactor()
+    def __init__(
+        self, family: socket.AddressFamily, host: str, poller: Poller | None = None
+    ) -> None:
+        self.reactor = Reactor(poller=poller)
         self.handler = Echo()
         with socket.socket(family) as listener:
             listener.bind((host, 0))

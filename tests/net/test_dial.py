@@ -350,8 +350,8 @@ class _Together:
     def unregister(self, fd: int, /) -> None:
         self._poller.unregister(fd)
 
-    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
-        return self._poller.poll(timeout) if self._attempts > 1 else []
+    def poll(self, timeout: float | None = None, maxevents: int = -1, /) -> list[tuple[int, int]]:
+        return self._poller.poll(timeout, maxevents) if self._attempts > 1 else []
 
     def close(self) -> None:
         self._poller.close()

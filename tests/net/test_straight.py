@@ -3,14 +3,26 @@
 import contextlib
 import errno
 import os
+import random
 import socket
 import types
+from collections.abc import Iterator
 
 import pytest
 
 from echokit.net import socket_calls, straight
 from echokit.net.handler import Ending
+from echokit.net.reactor import Poller
+from echokit.net.stream import SMALL
 from tests.net.stage import Stage, noise
+
+
+@pytest.fixture
+def stage(family: socket.AddressFamily, host: str, poller: Poller) -> Iterator[Stage]:
+    """A connected pair of sockets of each family, with each way to ask the system."""
+    made = Stage(family, host, poller)
+    yield made
+    made.close()
 
 
 def _exchange(stage: Stage, wire: bytes, sent: int = 0) -> bytes:
@@ -83,10 +95,106 @@ def test_an_urgent_byte_stands_outside_of_the_stream(stage: Stage) -> None:
     stage.peer.send(noise(1000))
     stage.peer.send(b"!", socket.MSG_OOB)
     stage.peer.send(noise(2000))
+    # A read stops before it. What is behind it comes without anything more arriving.
+    assert _exchange(stage, noise(1000) + noise(2000), sent=3000) == noise(1000) + noise(2000)
     stage.peer.shutdown(socket.SHUT_WR)
-    assert stage.read_to_end() == noise(1000) + noise(2000)
+    assert stage.read_to_end() == b""
     assert stage.end.ending is Ending.CLEAN
     assert connection.bytes_in == 3000
+
+
+@pytest.mark.parametrize("chunk_size", [1, 16, 500])
+def test_what_a_read_leaves_is_read_in_the_next_turn_and_no_sooner(
+    stage: Stage, chunk_size: int
+) -> None:
+    connection = stage.straight(chunk_size)
+    wire = noise(chunk_size * 3)
+    stage.peer.send(wire)
+    seen = []
+    for _ in range(5):
+        stage.turn(1)
+        seen.append(connection.bytes_in)
+    # The first read asks for little, if much may be asked for.
+    assert seen[0] == min(chunk_size, SMALL)
+    assert seen[1] == seen[0] + chunk_size
+    assert seen[-1] == len(wire)
+    assert stage.read_available() == wire
+
+
+@pytest.mark.parametrize(("chunk_size", "calls"), [(16, 1), (65536, 0)])
+def test_filled_chunks_do_not_cost_a_call_each(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, chunk_size: int, calls: int
+) -> None:
+    modified = []
+
+    def noted(fd: int, events: int) -> None:
+        modified.append(events)
+        modify(fd, events)
+
+    modify = stage.reactor.modify
+    monkeypatch.setattr(stage.reactor, "modify", noted)
+    stage.straight(chunk_size)
+    for _ in range(5):
+        assert _exchange(stage, noise(16)) == noise(16)
+    assert len(modified) == calls
+
+
+def test_an_end_that_comes_with_the_last_bytes_is_seen(stage: Stage) -> None:
+    stage.straight()
+    stage.peer.send(b"the last")
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == b"the last"
+    assert stage.end.ending is Ending.CLEAN
+
+
+def test_a_reset_that_comes_with_the_last_bytes_is_seen(stage: Stage) -> None:
+    stage.straight()
+    stage.peer.send(b"the last")
+    stage.reset()
+    assert stage.end.ending is Ending.RESET
+
+
+def test_a_read_that_fails_for_now_is_tried_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_now(_fd: int, _size: int) -> bytes:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    connection = stage.straight()
+    with monkeypatch.context() as patch:
+        patch.setattr(straight, "read", not_now)
+        stage.peer.send(b"late")
+        stage.turn(1)
+        assert connection.bytes_in == 0
+    stage.turn(1)
+    assert stage.read_available() == b"late"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_comes_together_nothing_is_left_behind(stage: Stage, seed: int) -> None:
+    """Bytes, urgent ones between them, a peer that does not read, and its end, in any rhythm."""
+    chance = random.Random(seed)  # noqa: S311 - a test's own
+    connection = stage.straight(chance.choice([1, 16, SMALL, SMALL + 1, 4096, 256 << 10]))
+    sent, back = bytearray(), bytearray()
+    for _ in range(chance.randrange(1, 30)):
+        if chance.random() < 0.2:
+            # Only the last of several that nobody has read yet stays outside of the stream.
+            while connection.bytes_in < len(sent):
+                stage.turn(1)
+                back += stage.read_available()
+            stage.peer.send(b"!", socket.MSG_OOB)
+        else:
+            piece = noise(chance.choice([1, 15, 16, 17, SMALL, 2000, 100_000]))
+            with contextlib.suppress(BlockingIOError):
+                sent += piece[: stage.peer.send(piece)]
+        stage.turn(chance.randrange(3))
+        if chance.random() < 0.5:
+            back += stage.read_available()
+    stage.peer.shutdown(socket.SHUT_WR)
+    back += stage.read_to_end()
+    assert back == sent
+    assert stage.end.ending is Ending.CLEAN
+    assert connection.bytes_out == len(sent)
 
 
 def test_a_reset_with_something_unsent_is_told_as_one_and_counts_what_was_taken(
