@@ -4,16 +4,14 @@ import contextlib
 import itertools
 import socket
 import threading
-from collections.abc import Iterator, Sequence
 from typing import Self
 
 from echokit.config.limits import Limits
-from echokit.errors import ListenError, reason
 from echokit.framing.base import Framing
 from echokit.framing.raw import Raw
 from echokit.net.accept import Acceptor
 from echokit.net.address import EVERY_ADDRESS, Address, Sockaddr
-from echokit.net.admission import Admission, Refusal
+from echokit.net.admission import Admission
 from echokit.net.connection import Connection
 from echokit.net.deadlines import Deadlines
 from echokit.net.descriptors import room_for_connections
@@ -27,8 +25,8 @@ from echokit.net.socket_calls import close
 from echokit.net.straight import Straight
 from echokit.net.stream import Stream
 from echokit.observe.counters import Counters
+from echokit.observe.notices import Notices, warnings
 from echokit.observe.observer import Observer
-from echokit.observe.rate_limit import RateLimits, with_left_out
 
 __all__ = ["EchoServer"]
 
@@ -130,8 +128,6 @@ class EchoServer:
                 self.reactor, listeners, self._room, self._open, self._full, self._accept_failed
             )
             undo.pop_all()
-        # What peers can cause is told once a second at most, each kind by itself.
-        self._words = RateLimits(clock=self.reactor.clock)
         self._beat = self.reactor.call_later(BEAT, self._on_beat)
         Deadlines(
             self.reactor,
@@ -146,6 +142,7 @@ class EchoServer:
         """Telling of each message and connection costs something: None where nobody listens."""
         kind = type(observer)
         self._observer = observer
+        self._notices = Notices(observer)
         told = kind.accepted is not Observer.accepted
         self._tell_accepted = observer.accepted if told else None
         told = kind.received is not Observer.received
@@ -169,7 +166,7 @@ class EchoServer:
                     self._observer.warned(warning)
                 self._observer.waiting()
             self.reactor.run()
-            self._tell_left_out(at_end=True)
+            self._notices.tell_left_out(at_end=True)
         finally:
             self.close()
         return 0 if self._drain is None else self._drain.cut
@@ -278,7 +275,7 @@ class EchoServer:
         with self._counting:
             self._counted.refused[refusal] += 1
         close(fd)
-        self._tell_refusal(peer, refusal)
+        self._notices.refused(peer, refusal)
         return False
 
     def _connection(self, fd: int, peer: Sockaddr) -> Stream:
@@ -297,51 +294,22 @@ class EchoServer:
             number=next(self._numbers),
         )
 
-    def _tell_refusal(self, peer: Address, refusal: Refusal) -> None:
-        left_out = self._words.ask(f"connections refused as {refusal.value}")
-        if left_out is not None:
-            self._observer.refused(peer, refusal, left_out)
-
     def _full(self) -> None:
         """Some wait while as many as may be are open: they wait until some of those end."""
         self._counted.pauses += 1
-        are_open = "1 connection is" if self._most == 1 else f"{self._most} connections are"
-        self._warn_now_and_then(
-            "max_connections reached", f"{are_open} open, as many as may be: others wait"
-        )
+        self._notices.full(self._most)
 
     def _accept_failed(self, error: OSError, short: bool) -> None:
         self._counted.accept_failures += 1
         if short:
-            count = len(self._connections)
-            others = "that still wait are reset" if self._stops else "that come wait until some end"
-            self._warn_now_and_then(
-                "accept failed",
-                f"cannot accept: {reason(error)},"
-                f" with {count} connection{'' if count == 1 else 's'} open; those {others}",
-            )
-
-    def _warn_now_and_then(self, kind: str, text: str) -> None:
-        left_out = self._words.ask(kind)
-        if left_out is not None:
-            self._observer.warned(with_left_out(text, left_out))
-
-    def _tell_left_out(self, *, at_end: bool) -> None:
-        """Tell how much was not told, where nothing more of its kind has come that would."""
-        for line in self._words.overdue(at_end=at_end):
-            self._observer.warned(line)
-        self._observer.tell_left_out(at_end=at_end)
+            self._notices.cannot_accept(error, len(self._connections), stopping=bool(self._stops))
 
     def _on_beat(self) -> None:
         """Say so where nobody was served for a while: a framing or observer takes too long."""
-        self._tell_left_out(at_end=False)
+        self._notices.tell_left_out(at_end=False)
         late = self.reactor.clock() - self._beat.due
         if late > BEAT:
-            self._warn_now_and_then(
-                "nobody served",
-                f"nobody was served for {late:.1f}s: the process was stopped, or a framing or an"
-                " observer held it up",
-            )
+            self._notices.held_up(late)
         self._beat = self.reactor.call_later(BEAT, self._on_beat)
 
     # What connections meet.
@@ -402,21 +370,3 @@ class EchoServer:
         if self._drain is not None:
             self._drain.cut_all()
         self.reactor.stop()
-
-
-def warnings(
-    skipped: Sequence[ListenError], addresses: Sequence[Address], limits: Limits
-) -> Iterator[str]:
-    """What whoever starts a server should know."""
-    for error in skipped:
-        yield f"{error}; serving without it"
-    if any(address.is_every for address in addresses) and not limits.allow:
-        yield (
-            "listening on every address: anyone who reaches this host can use it;"
-            " limit that with --allow"
-        )
-    if limits.max_connections > (room := room_for_connections()):
-        yield (
-            f"max_connections {limits.max_connections} is more than this process may have"
-            f" descriptors for: room is for {room}"
-        )

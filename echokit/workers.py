@@ -21,8 +21,9 @@ from echokit.net.address import EVERY_ADDRESS
 from echokit.net.listen import Listeners, bind_listeners, share
 from echokit.net.reactor import READ, Reactor, Timer
 from echokit.observe.counters import Counters
+from echokit.observe.notices import warnings
 from echokit.observe.observer import Observer
-from echokit.server import EchoServer, warnings
+from echokit.server import EchoServer
 from echokit.worker import CUT, REPORT, STOP, work
 from echokit.worker_process import WorkerProcess, ending_in_words
 

@@ -33,9 +33,8 @@ from echokit.cli.options import (
     SendTimeout,
     Timeout,
     WorkerCount,
-    effective_with_origins,
-    errors_in_json,
 )
+from echokit.cli.settings import effective_with_origins, errors_in_json
 
 if TYPE_CHECKING:
     from echokit.config.document import Key

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from echokit.cli.options import effective_with_origins
+from echokit.cli.settings import effective_with_origins
 from echokit.errors import ConfigError
 from echokit.loadgen.objectives import Objective, parse_objectives
 from echokit.loadgen.session import Wish

@@ -22,11 +22,9 @@ from echokit.cli.options import (
     Segment,
     SegmentDelay,
     Timeout,
-    effective,
-    errors_in_json,
-    segmentation,
 )
 from echokit.cli.payload import Stream, read_count, what_to_send
+from echokit.cli.settings import effective, errors_in_json, segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -31,10 +31,8 @@ from echokit.cli.options import (
     SegmentDelay,
     SendTimeout,
     WorkerCount,
-    effective,
-    errors_in_json,
-    segmentation,
 )
+from echokit.cli.settings import effective, errors_in_json, segmentation
 
 if TYPE_CHECKING:
     from echokit.config import Config, Limits

@@ -135,14 +135,12 @@ def test_what_is_not_utf8_is_told_with_its_line_and_byte(
 
 
 @pytest.mark.parametrize("suffix", [".yaml", ".toml"])
-def test_a_file_of_one_mebibyte_is_read_and_of_a_byte_more_refused(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_a_file_of_256_kib_is_read_and_of_a_byte_more_refused(tmp_path: Path, suffix: str) -> None:
     line = b"#" * 1023 + b"\n"
-    assert _read(tmp_path, line * 1024, suffix).values == {}
-    expected = [f"echo{suffix}: is over 1 MiB: that is no config"]
-    assert _problems(tmp_path, line * 1024 + b"\n", suffix) == expected
-    assert len(line) * 1024 == MAX_BYTES
+    assert _read(tmp_path, line * 256, suffix).values == {}
+    expected = [f"echo{suffix}: is over 256 KiB: that is no config"]
+    assert _problems(tmp_path, line * 256 + b"\n", suffix) == expected
+    assert len(line) * 256 == MAX_BYTES
 
 
 # YAML.
