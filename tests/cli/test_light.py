@@ -72,10 +72,10 @@ def test_send_imports_its_own_framing_only(framed_server: EchoServer, framing: s
     ("args", "own"),
     [
         (("--version",), set()),
-        (("send", "--help"), {"send", "options", "payload"}),
-        (("serve", "--help"), {"serve", "options"}),
+        (("send", "--help"), {"send", "options", "settings", "payload"}),
+        (("serve", "--help"), {"serve", "options", "settings"}),
         (("merge", "--help"), {"compare"}),
-        (("config", "schema"), {"config", "options"}),
+        (("config", "schema"), {"config", "options", "settings"}),
     ],
 )
 def test_a_command_imports_no_other(args: tuple[str, ...], own: set[str]) -> None:
