@@ -348,7 +348,7 @@ class EchoServer:
     def _none_is_open(self) -> None:
         if self._drain is not None:
             self.reactor.stop()
-        elif self._alone and not self._stops:
+        elif self._alone:
             self._observer.waiting()
 
     # Stopping.
