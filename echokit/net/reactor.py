@@ -240,11 +240,20 @@ class Reactor:
                 # A process that was stopped in the wait, and goes on when it is over, has not
                 # looked again: what came meanwhile goes before what is due.
                 ready = poll(0, _AT_ONCE)
-            for fd, events in ready:
-                # An earlier handler of this round may have closed `fd`, or closed it and opened
-                # another under the same number: then this wakes the new one for nothing, which
-                # non-blocking sockets bear.
-                handlers[fd].on_ready(events)
+            # Before what is due goes all that has come, but no more than all could have at once.
+            more = len(handlers) // _AT_ONCE
+            while True:
+                # What was taken from the system is handled, whatever comes: an ARRIVAL is not
+                # told again.
+                for fd, events in ready:
+                    # An earlier handler of this round may have closed `fd`, or closed it and
+                    # opened another under the same number: then this wakes the new one for
+                    # nothing, which non-blocking sockets bear.
+                    handlers[fd].on_ready(events)
+                if len(ready) < _AT_ONCE or not more or self._stopped:
+                    break
+                more -= 1
+                ready = poll(0, _AT_ONCE)
             if self._timers:
                 self._call_due()
 

@@ -112,7 +112,8 @@ class Straight(Stream):
     def _not_read(self, error: OSError) -> None:
         """Nothing has come after all, or the connection is lost."""
         if isinstance(error, BlockingIOError):
-            # Linux says so also where a signal comes while the next byte is an urgent one.
+            # Woken for another that had the same number, mostly. But Linux says so also where a
+            # signal comes while the next byte is an urgent one.
             self._reactor.modify(self._fd, self._interest)
         else:
             self._lose(error)

@@ -274,6 +274,7 @@ class Stream:
             if not self._eof and self._keeps_up():
                 wanted |= self._READING
         elif not self._eof and self._fin_sent:
+            # Told for as long as there is something: what is dropped is read once for each event.
             wanted |= READ
         if wanted != self._interest:
             self._interest = wanted

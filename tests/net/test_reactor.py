@@ -131,6 +131,32 @@ def test_a_timer_that_sets_itself_anew_without_delay_lets_sockets_have_their_tur
     timed.remove(one.fileno())
 
 
+def test_what_came_goes_before_what_is_due_however_much_it_is(timed: Reactor, pairs: Pairs) -> None:
+    ran: list[str] = []
+    made = [pairs() for _ in range(200)]
+
+    def reader(ours: socket.socket) -> Callable[[int], None]:
+        def came(_events: int) -> None:
+            ran.append("came")
+            ours.recv(1)
+
+        return came
+
+    for ours, theirs in made:
+        timed.add(ours.fileno(), READ, reader(ours))
+        theirs.send(b"x")
+
+    def due() -> None:
+        ran.append("due")
+        timed.stop()
+
+    timed.call_later(0, due)
+    timed.run()
+    for ours, _ in made:
+        timed.remove(ours.fileno())
+    assert ran == ["came"] * 200 + ["due"]
+
+
 def test_what_came_while_the_process_stood_still_goes_before_what_is_due(
     poller: Poller, clock: Clock, pairs: Pairs
 ) -> None:

@@ -154,6 +154,17 @@ def test_a_reset_that_comes_with_the_last_bytes_is_seen(stage: Stage) -> None:
     assert stage.end.ending is Ending.RESET
 
 
+def test_what_comes_after_our_end_is_read_to_its_end(stage: Stage) -> None:
+    connection = stage.straight(16)
+    connection.finish()
+    stage.peer.send(noise(4000))
+    stage.peer.shutdown(socket.SHUT_WR)
+    # Not by the timer, and not by a reset.
+    stage.turn(300)
+    assert connection.closed
+    assert stage.read_to_end() == b""
+
+
 def test_a_read_that_fails_for_now_is_tried_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
