@@ -5,6 +5,7 @@ hundreds: the imports are made once. From there on each is a process of its own,
 signals, descriptors, streams and end.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -60,7 +61,9 @@ class Fork:
     def send_signal(self, number: Signals) -> None:
         """Send it a signal if it has not ended."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            # It may have ended, and been waited for, and the word of it not be here yet.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """The same, with SIGKILL."""
