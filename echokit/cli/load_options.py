@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from echokit.cli.settings import effective_with_origins
+from echokit.cli.settings import effective_with_origins, origin
 from echokit.errors import ConfigError
 from echokit.loadgen.objectives import Objective, parse_objectives
 from echokit.loadgen.session import Wish
@@ -93,14 +93,14 @@ class _Options:
         except ConfigError as error:
             self.problems.extend(error.problems)
         except ValueError as error:
-            where = "the target" if name == "target" else _origin(self._ctx, name)
+            where = "the target" if name == "target" else origin(self._ctx, name)
             self.problems.append(f"{where}: {error}; found {text!r}")
         return None
 
     def objectives(self) -> list[Objective]:
         """The objectives of every time that the option was given."""
         texts: list[str] = self._ctx.params["objective"] or []
-        if texts and _origin(self._ctx, "objective") == "ECHOKIT_OBJECTIVE":
+        if texts and origin(self._ctx, "objective") == "ECHOKIT_OBJECTIVE":
             # It has been split at its spaces, which may stand within a term.
             texts = [" ".join(texts)]
         found = []
@@ -133,14 +133,6 @@ def _is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _origin(ctx: typer.Context, name: str) -> str:
-    """Where the value of the option `name` came from: its flag or its variable."""
-    source = ctx.get_parameter_source(name)
-    if source is not None and source.name == "ENVIRONMENT":
-        return f"ECHOKIT_{name.upper()}"
-    return f"--{name.replace('_', '-')}"
 
 
 def _target(text: str) -> Endpoint:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from echokit.config.document import Key
     from echokit.net.segment import Segmentation
 
-__all__ = ["effective", "effective_with_origins", "errors_in_json", "segmentation"]
+__all__ = ["effective", "effective_with_origins", "errors_in_json", "origin", "segmentation"]
 
 # Which key each option sets; the keys of a section depend on the command.
 _KEYS: dict[str, "Key"] = {
@@ -62,7 +62,7 @@ def effective_with_origins(
     try:
         return load_with_origins(path, _overrides(ctx, section))
     except ConfigError as error:
-        if _origin(ctx, "config") != "ECHOKIT_CONFIG":
+        if origin(ctx, "config") != "ECHOKIT_CONFIG":
             raise
         # A file that nobody named on this line: say where its name is from.
         file = f"{path}:"
@@ -78,7 +78,7 @@ def _overrides(ctx: typer.Context, section: str | None) -> "list[Override]":
     if section is not None:
         keys["output"] = (section, "output")
     found = [
-        Override(keys[name], value, _origin(ctx, name))
+        Override(keys[name], value, origin(ctx, name))
         for name, value in ctx.params.items()
         if name in keys and value is not None
     ]
@@ -95,7 +95,7 @@ def _overrides(ctx: typer.Context, section: str | None) -> "list[Override]":
     return found
 
 
-def _origin(ctx: typer.Context, name: str) -> str:
+def origin(ctx: typer.Context, name: str) -> str:
     """Where the value of the option `name` came from: its flag or its variable."""
     source = ctx.get_parameter_source(name)
     if source is not None and source.name == "ENVIRONMENT":

@@ -1,7 +1,6 @@
 """What a server tells of what is not as it should be: in words, and not too often."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from echokit.config.limits import Limits
 from echokit.errors import ListenError, reason
@@ -19,12 +18,11 @@ class Notices:
 
     Args:
         observer: Is told.
-        clock: Seconds.
     """
 
-    def __init__(self, observer: Observer, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._limits = RateLimits(clock=clock)
+        self._limits = RateLimits()
 
     def refused(self, peer: Address, refusal: Refusal) -> None:
         """A client was closed at once."""
