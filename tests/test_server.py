@@ -1107,6 +1107,23 @@ class _StopsAfterOne(_Recorder):
 
 
 @pytest.mark.one_family
+def test_a_stop_in_the_moment_of_the_last_end_leaves_nothing_untold(
+    host: str, clients: _Clients
+) -> None:
+    class Stops(_Recorder):
+        def ended(self, peer: Address, end: End) -> None:
+            super().ended(peer, end)
+            server.stop()
+
+    recorder = Stops()
+    server = EchoServer(host, 0, observer=recorder)
+    with _serving(server) as result:
+        clients.connect(server.addresses[0]).close()
+        assert result.result(PATIENCE) == 0
+    assert recorder.told[1:] == ["waiting", "accepted", "ended", "waiting"]
+
+
+@pytest.mark.one_family
 def test_a_stop_at_the_end_of_the_last_connection_serves_those_in_the_queue(
     host: str, clients: _Clients
 ) -> None:

@@ -234,13 +234,16 @@ class Reactor:
         poll = self._poller.poll
         handlers = self._handlers
         while not self._stopped:
-            patience = self._patience()
+            # What has come goes before what is due. So only that is due in this round which was
+            # when the sockets were looked at: a process that is stopped in the wait, or while it
+            # handles something, looks again before it takes what came meanwhile for late.
+            looked = self.clock()
+            patience = self._patience(looked)
             ready = poll(patience, _AT_ONCE)
             if patience and not ready:
-                # A process that was stopped in the wait, and goes on when it is over, has not
-                # looked again: what came meanwhile goes before what is due.
+                looked = self.clock()
                 ready = poll(0, _AT_ONCE)
-            # Before what is due goes all that has come, but no more than all could have at once.
+            # All of it, but no more than all descriptors could have at once.
             more = len(handlers) // _AT_ONCE
             while True:
                 # What was taken from the system is handled, whatever comes: an ARRIVAL is not
@@ -255,17 +258,16 @@ class Reactor:
                 more -= 1
                 ready = poll(0, _AT_ONCE)
             if self._timers:
-                self._call_due()
+                self._call_due(looked)
 
-    def _patience(self) -> float | None:
+    def _patience(self, now: float) -> float | None:
         """How long the next wait may last."""
         timers = self._timers
         while timers and timers[0].callback is None:
             heapq.heappop(timers)
-        return max(0.0, timers[0].due - self.clock()) if timers else None
+        return max(0.0, timers[0].due - now) if timers else None
 
-    def _call_due(self) -> None:
-        now = self.clock()
+    def _call_due(self, now: float) -> None:
         while self._timers and self._timers[0].due <= now and not self._stopped:
             callback = heapq.heappop(self._timers).callback
             if callback is not None:

@@ -74,7 +74,7 @@ class Straight(Stream):
             self._let_it_tell_again(size)
 
     def _let_it_tell_again(self, size: int) -> None:
-        """There may be more, of which the system has told already."""
+        """There may be more, of which the system has told already; and more may be asked for."""
         if size >= SMALL:
             # As much may come again, or more.
             self._ask = self._chunk_size

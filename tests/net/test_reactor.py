@@ -11,6 +11,7 @@ import pytest
 
 from echokit.net.reactor import READ, WRITE, Poller, Reactor, Timer
 from tests.net.clocks import Clock, Skipping
+from tests.net.conftest import POLLERS
 
 
 @pytest.fixture
@@ -188,6 +189,66 @@ def test_what_came_while_the_process_stood_still_goes_before_what_is_due(
         reactor.run()
         reactor.remove(ours.fileno())
     assert ran == ["came", "due"]
+
+
+def test_what_came_while_something_was_handled_goes_before_what_is_due(
+    timed: Reactor, clock: Clock, pairs: Pairs
+) -> None:
+    (slow, first), (other, second) = pairs(), pairs()
+    ran: list[str] = []
+
+    def handled_for_long(_events: int) -> None:
+        slow.recv(1)
+        # As it would be for a process that is stopped here and goes on later.
+        clock.now += 10
+        second.send(b"x")
+        ran.append("slow")
+
+    def came(_events: int) -> None:
+        other.recv(1)
+        ran.append("came")
+
+    def due() -> None:
+        ran.append("due")
+        timed.stop()
+
+    timed.add(slow.fileno(), READ, handled_for_long)
+    timed.add(other.fileno(), READ, came)
+    timed.call_later(1, due)
+    first.send(b"x")
+    timed.run()
+    timed.remove(slow.fileno())
+    timed.remove(other.fileno())
+    assert ran == ["slow", "came", "due"]
+
+
+def test_events_are_taken_from_the_system_in_small_numbers(pairs: Pairs) -> None:
+    epoll = POLLERS["epoll"]
+    if epoll is None:
+        pytest.skip("this system has no epoll")
+    taken = []
+
+    class Counted(Skipping):
+        def poll(
+            self, timeout: float | None = None, maxevents: int = -1, /
+        ) -> list[tuple[int, int]]:
+            ready = super().poll(timeout, maxevents)
+            taken.append(len(ready))
+            return ready
+
+    clock = Clock()
+    made = [pairs() for _ in range(150)]
+    with Reactor(poller=Counted(epoll(), clock), clock=clock) as reactor:
+        for ours, theirs in made:
+            reactor.add(ours.fileno(), READ, lambda _events: None)
+            theirs.send(b"x")
+        reactor.call_later(0, reactor.stop)
+        reactor.run()
+        for ours, _ in made:
+            reactor.remove(ours.fileno())
+    assert sum(taken) >= 150
+    # Not one by one either: each time is a call to the system.
+    assert max(taken) == 64
 
 
 def test_a_timer_is_not_early_by_the_real_clock(reactor: Reactor) -> None:

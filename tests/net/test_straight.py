@@ -12,7 +12,7 @@ import pytest
 
 from echokit.net import socket_calls, straight
 from echokit.net.handler import Ending
-from echokit.net.reactor import Poller
+from echokit.net.reactor import ARRIVAL, READ, Poller, SelectorPoller
 from echokit.net.stream import SMALL
 from tests.net.stage import Stage, noise
 
@@ -121,10 +121,8 @@ def test_what_a_read_leaves_is_read_in_the_next_turn_and_no_sooner(
     assert stage.read_available() == wire
 
 
-@pytest.mark.parametrize(("chunk_size", "calls"), [(16, 1), (65536, 0)])
-def test_filled_chunks_do_not_cost_a_call_each(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch, chunk_size: int, calls: int
-) -> None:
+def _modified(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The events that the system is asked for anew, as they come."""
     modified = []
 
     def noted(fd: int, events: int) -> None:
@@ -133,10 +131,42 @@ def test_filled_chunks_do_not_cost_a_call_each(
 
     modify = stage.reactor.modify
     monkeypatch.setattr(stage.reactor, "modify", noted)
+    return modified
+
+
+@pytest.mark.parametrize(("chunk_size", "calls"), [(16, 1), (65536, 0)])
+def test_filled_chunks_do_not_cost_a_call_each(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, chunk_size: int, calls: int
+) -> None:
+    modified = _modified(stage, monkeypatch)
     stage.straight(chunk_size)
     for _ in range(5):
         assert _exchange(stage, noise(16)) == noise(16)
     assert len(modified) == calls
+
+
+def test_a_read_that_was_filled_only_because_it_asked_for_little_stays_told_of_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modified = _modified(stage, monkeypatch)
+    stage.straight(65536)
+    assert _exchange(stage, noise(SMALL)) == noise(SMALL)
+    assert modified == [ARRIVAL]
+
+
+def test_what_has_come_is_told_of_once_where_there_is_epoll(
+    stage: Stage, poller: Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = 5 if isinstance(poller, SelectorPoller) else 1
+    told: list[int] = []
+    stage.straight()
+    monkeypatch.setattr(straight.Straight, "on_ready", lambda _self, events: told.append(events))
+    stage.peer.send(b"once")
+    stage.turn(5)
+    assert told == [READ] * times
+    stage.peer.send(b"again")
+    stage.turn(5)
+    assert told == [READ] * times * 2
 
 
 def test_an_end_that_comes_with_the_last_bytes_is_seen(stage: Stage) -> None:
@@ -147,7 +177,11 @@ def test_an_end_that_comes_with_the_last_bytes_is_seen(stage: Stage) -> None:
     assert stage.end.ending is Ending.CLEAN
 
 
-def test_a_reset_that_comes_with_the_last_bytes_is_seen(stage: Stage) -> None:
+def test_a_reset_that_comes_with_the_last_bytes_is_seen(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else it would be the write that sees it.
+    monkeypatch.setattr(straight, "write", lambda _fd, data: len(data))
     stage.straight()
     stage.peer.send(b"the last")
     stage.reset()
