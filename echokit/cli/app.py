@@ -38,7 +38,10 @@ class _Imported(UserDict[str, Any]):
         found = getattr(module, name)
         if not isinstance(found, typer.Typer):
             alone = typer.Typer(add_completion=False)
-            alone.command(name, epilog=getattr(module, "EXAMPLES", None))(found)
+            # The terminal is seldom as wide as the source: within a paragraph its lines are free.
+            paragraphs = (found.__doc__ or "").split("\n\n")
+            words = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+            alone.command(name, help=words, epilog=getattr(module, "EXAMPLES", None))(found)
             found = alone
         return typer.main.get_command(found)
 

@@ -94,8 +94,8 @@ def serve(
 
     The first signal stops accepting and lets open connections finish; a second one cuts them.
     Clients amid a message, or owed something, get all of the time to drain; others are ended once
-    nothing has moved for a second.
-    SIGUSR1 tells what has been counted so far.
+    nothing has moved for a second. SIGUSR1 tells what has been counted so far.
+
     Exit code 0 if all of them finished, 1 if some had to be cut.
     """
     with errors_in_json(ctx):

@@ -1,5 +1,6 @@
 """Variables, help, version and completion: what stands around the commands."""
 
+import itertools
 import json
 import re
 import sys
@@ -48,6 +49,18 @@ def test_the_help_of_a_command_names_its_variables(command: str, helps: dict[str
     named = set(re.findall(r"ECHOKIT_[A-Z_]+", done.out.decode()))
     assert named == {f"ECHOKIT_{name}" for name in COMMANDS[command].split()}
     assert f"Usage: {' '.join(['echokit', *command.split()])} " in done.out.decode()
+
+
+@pytest.mark.parametrize("command", ["serve", "send", "load", "compare", "merge", "report"])
+def test_the_words_of_a_command_fill_the_lines_of_the_terminal(command: str) -> None:
+    done = run(command, "--help", env={"NO_COLOR": "1", "COLUMNS": "80"})
+    # Between the usage and the first box.
+    lines = [line.strip() for line in done.lines[3:]]
+    words = lines[: next(i for i, line in enumerate(lines) if line.startswith("╭"))]
+    wrapped = [(one, next_) for one, next_ in itertools.pairwise(words) if one and next_]
+    assert wrapped
+    for one, next_ in wrapped:
+        assert len(one) + 1 + len(next_.split()[0]) > 78, one
 
 
 def test_help_fits_a_narrow_terminal_without_colours() -> None:
