@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from benchmarks.build import ROOT, UnavailableError, compiled
-from benchmarks.processes import pinned
+from benchmarks.processes import pinned, uninterrupted
 
 __all__ = ["Generator", "Load", "LoadFailedError", "Outcome", "choose_generator", "finished"]
 
@@ -123,21 +123,21 @@ class Generator:
             LoadFailedError: Something was wrong with what came back.
         """
         options = [*load.options(warmup, seconds), host, str(port)]
-        with pinned(core):
-            process = subprocess.Popen(
-                [*self.command, *options],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-                cwd=ROOT,
-            )
-        with process:
-            try:
-                return _follow(process, at)
-            finally:
+        with contextlib.ExitStack() as stack:
+            # An interrupt in between would leave a load that nobody ends.
+            with uninterrupted(), pinned(core):
+                process = subprocess.Popen(
+                    [*self.command, *options],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    start_new_session=True,
+                    cwd=ROOT,
+                )
+                stack.enter_context(process)
                 # After its last line there is nothing to wait for; and after an error here, less.
-                process.kill()
+                stack.callback(process.kill)
+            return _follow(process, at)
 
 
 def _follow(process: subprocess.Popen[str], at: Callable[[str], object]) -> Outcome:

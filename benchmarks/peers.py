@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from benchmarks.build import ROOT, UnavailableError, compiled, compiled_go
-from benchmarks.processes import listening_port, pinned
+from benchmarks.processes import listening_port, pinned, uninterrupted
 
 __all__ = [
     "LIMIT",
@@ -123,8 +123,9 @@ def start(
         ServerFailedError: It does not listen.
     """
     command = peer.command(framing, host)
-    with tempfile.TemporaryFile() as said:
-        with pinned(cores):
+    with tempfile.TemporaryFile() as said, contextlib.ExitStack() as stack:
+        # An interrupt in between would leave a server that nobody ends.
+        with uninterrupted(), pinned(cores):
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -135,10 +136,8 @@ def start(
                 start_new_session=True,
                 cwd=ROOT,
             )
-        try:
-            yield Server(process, framing, host, _await_port(process, said), said)
-        finally:
-            _stop(process)
+            stack.callback(_stop, process)
+        yield Server(process, framing, host, _await_port(process, said), said)
 
 
 def environment() -> dict[str, str]:
@@ -160,6 +159,7 @@ def _await_port(process: subprocess.Popen[bytes], said: IO[bytes]) -> int:
     raise ServerFailedError(f"the server did not listen within {_PATIENCE:g} s")
 
 
+@uninterrupted()
 def _stop(process: subprocess.Popen[bytes]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):

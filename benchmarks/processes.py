@@ -2,12 +2,22 @@
 
 import os
 import re
+import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Cores", "choose_cores", "cpu_us", "listening_port", "memory_bytes", "pinned", "tree"]
+__all__ = [
+    "Cores",
+    "choose_cores",
+    "cpu_us",
+    "listening_port",
+    "memory_bytes",
+    "pinned",
+    "tree",
+    "uninterrupted",
+]
 
 _TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")
 _LISTENING = "0A"
@@ -164,3 +174,23 @@ def pinned(cores: int | Collection[int] | None) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """SIGINT and SIGTERM wait until this block ends; only in the main thread.
+
+    They are not blocked for the process: what is started here would inherit that.
+    """
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
