@@ -1,5 +1,6 @@
 """A thousand clients for a minute, every byte of which is checked."""
 
+import faulthandler
 import json
 import os
 import signal
@@ -30,6 +31,8 @@ SECONDS = float(os.environ.get("SOAK_SECONDS", "60"))
     ],
 )
 def test_nothing_is_lost(workers: int) -> None:
+    # It takes longer than the time after which tests show where they hang.
+    faulthandler.cancel_dump_traceback_later()
     seed = int.from_bytes(os.urandom(4))
     with Group("*", workers, "--chunk-size", "64k", quiet=True) as group:
         pids = [group.pid, *group.workers]
