@@ -28,10 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Take the examples that belong to this run, unless it was told which; hear of Ctrl-C."""
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("quick" if config.option.markexpr == "not slow" else "slow")
-    # A shell that runs the tests in the background lets them ignore Ctrl-C, and the commands under
-    # test would inherit that.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell that runs the tests in the background lets them ignore Ctrl-C and Ctrl-\, and the
+    # commands under test would inherit that.
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGQUIT, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def _family_of(item: pytest.Item) -> str:
