@@ -16,8 +16,10 @@ __all__ = ["RecordedConnection", "RunningServer", "ServerFailed"]
 
 # How long a server that was told to end at once may take for it.
 _END_TIMEOUT = 10.0
-# How long connections that the test left open may still end by themselves.
+# How long connections that the test left open may still end by themselves, from when its thread,
+# which may wait that long for its turn on a busy machine, has looked at them.
 _LAST_WORDS = 0.1
+_TURN_TIMEOUT = 1.0
 
 
 class ServerFailed(AssertionError):
@@ -110,6 +112,8 @@ class RunningServer:
         self.host = first.host
         self.port = first.port
         self.address = str(first)
+        # Once it stops: its sockets have been looked at, or it has ended.
+        self._looked = threading.Event()
         self._thread = threading.Thread(
             target=self._serve, name=f"echokit-server {self.address}", daemon=True
         )
@@ -122,6 +126,12 @@ class RunningServer:
             with self._recorder.changed:
                 self._recorder.failure = error
                 self._recorder.changed.notify_all()
+        finally:
+            self._looked.set()
+
+    def _look(self) -> None:
+        """Note that the sockets were looked at: what is due comes after those that are ready."""
+        self._server.reactor.call_later(0, self._looked.set)
 
     @property
     def connections(self) -> Sequence[RecordedConnection]:
@@ -193,6 +203,8 @@ class RunningServer:
         """
         # What clients had sent is still read, so that what goes wrong with it is told.
         self._server.stop()
+        self._server.reactor.call_soon(self._look)
+        self._looked.wait(_TURN_TIMEOUT)
         self._thread.join(_LAST_WORDS)
         self._server.stop()
         self._thread.join(_END_TIMEOUT)
