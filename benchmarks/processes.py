@@ -1,4 +1,7 @@
-"""What Linux tells about a process and all that it has started: CPU time, memory, ports; cores."""
+"""What Linux tells about a process and all that it has started: CPU time, memory, ports.
+
+And how one is started: on which cores, and so that no interrupt comes in between.
+"""
 
 import os
 import re
@@ -178,10 +181,8 @@ def pinned(cores: int | Collection[int] | None) -> Iterator[None]:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """SIGINT and SIGTERM wait until this block ends; only in the main thread.
-
-    They are not blocked for the process: what is started here would inherit that.
-    """
+    """SIGINT and SIGTERM wait until this block ends; only in the main thread."""
+    # Handled, not blocked: what is started in the block would inherit that they are blocked.
     came: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _frame: came.append(number))

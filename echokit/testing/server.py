@@ -16,10 +16,11 @@ __all__ = ["RecordedConnection", "RunningServer", "ServerFailed"]
 
 # How long a server that was told to end at once may take for it.
 _END_TIMEOUT = 10.0
-# How long connections that the test left open may still end by themselves, from when its thread,
-# which may wait that long for its turn on a busy machine, has looked at them.
-_LAST_WORDS = 0.1
+# How long its thread may take until it has looked at what clients sent; a busy machine does not
+# give it its turn at once.
 _TURN_TIMEOUT = 1.0
+# How long connections that the test left open may then still end by themselves.
+_LAST_WORDS = 0.1
 
 
 class ServerFailed(AssertionError):

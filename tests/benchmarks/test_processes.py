@@ -1,28 +1,15 @@
 """What Linux tells about processes: held against processes that do a known amount."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from benchmarks import peers
-from benchmarks.peers import Peer
-from benchmarks.processes import (
-    choose_cores,
-    cpu_us,
-    listening_port,
-    memory_bytes,
-    pinned,
-    tree,
-    uninterrupted,
-)
+from benchmarks.processes import choose_cores, cpu_us, listening_port, memory_bytes, pinned, tree
 
 BURNED = 0.1
 HELD = 32 << 20
@@ -204,41 +191,3 @@ def test_what_is_started_while_pinned_to_several_may_use_them_all() -> None:
         assert words == [str(some)]
     with pinned([]):
         assert os.sched_getaffinity(0) == usable
-
-
-@uninterrupted()
-def _interrupt_amid(number: signal.Signals, steps: list[str]) -> None:
-    signal.raise_signal(number)
-    steps.append("whole")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_waits_for_the_end_of_what_must_be_whole(number: signal.Signals) -> None:
-    before = signal.signal(number, signal.default_int_handler)
-    steps: list[str] = []
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            _interrupt_amid(number, steps)
-        assert signal.getsignal(number) is signal.default_int_handler
-    finally:
-        signal.signal(number, before)
-    assert steps == ["whole"]
-
-
-def test_an_interrupt_amid_the_start_of_a_server_leaves_none(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    started = []
-
-    def popen(*args: Any, **options: Any) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(*args, **options)
-        started.append(process)
-        signal.raise_signal(signal.SIGINT)
-        return process
-
-    monkeypatch.setattr(peers, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": popen}))
-    peer = Peer("waits", "", lambda _framing, _host: [sys.executable, "-c", "input()"])
-    with pytest.raises(KeyboardInterrupt), peers.start(peer, "raw", "unused", None):
-        pytest.fail("it never listens")
-    [process] = started
-    assert process.returncode is not None
