@@ -41,13 +41,14 @@ class ClosedLoop:
         self._records = records
         self._probe = Probe(reactor, records.lateness)
         self._exhausted = exhausted
-        self._left = NEVER
+        # How many exchanges may have begun, in all that is written down.
+        self._most = NEVER
 
     def begin(
         self, _lanes: list[Lane], _seconds: float, count: int, _last: bool, _longest: float
     ) -> None:
         """A turn begins, of at most `count` exchanges."""
-        self._left = count
+        self._most = self._records.requests + count
         self._probe.start()
 
     def use(self, lane: Lane) -> None:
@@ -56,18 +57,19 @@ class ClosedLoop:
             self.pass_over()
             lane.begin(NOW)
             return
+        records = self._records
         count = self._in_flight - len(lane.waiting)
-        if count >= self._left:
-            count = self._left
+        begun = records.requests + count
+        if begun >= self._most:
+            count -= begun - self._most
+            begun = self._most
             self._exhausted()
-        self._left -= count
-        self._records.requests += count
+        records.requests = begun
         lane.transmit(count, NOW)
 
     def pass_over(self) -> bool:
         """One exchange counts as begun, as it found no connection or gets one of its own."""
-        self._left -= 1
-        if self._left <= 0:
+        if self._records.requests + 1 >= self._most:
             self._exhausted()
         return True
 

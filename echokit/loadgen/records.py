@@ -89,7 +89,7 @@ class Records:
 
     __slots__ = (
         "_own_response", "bytes_received", "bytes_sent", "connect", "failures", "idle_closes",
-        "lateness", "ok", "requests", "response", "retransmits", "rtt", "rttvar_sum_us",
+        "lateness", "requests", "response", "retransmits", "rtt", "rttvar_sum_us",
         "service", "surplus_bytes", "unsent",
     )  # fmt: skip
 
@@ -104,7 +104,6 @@ class Records:
 
     def _clear(self) -> None:
         self.requests = 0
-        self.ok = 0
         self.unsent = 0
         self.bytes_sent = 0
         self.bytes_received = 0
@@ -116,6 +115,11 @@ class Records:
         self.rtt: Counter[int] = Counter()
         self.rttvar_sum_us = 0
         self.retransmits = 0
+
+    @property
+    def ok(self) -> int:
+        """How many exchanges have come back well: each has a service time, and no other has."""
+        return len(self.service)
 
     @property
     def owed(self) -> int:
