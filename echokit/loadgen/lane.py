@@ -223,6 +223,7 @@ class Lane:
         try:
             data = read(self._fd, ask)
         except BlockingIOError:
+            # Linux also says so where a signal comes while the next byte is an urgent one.
             self._watch()
             return
         except OSError:

@@ -372,6 +372,25 @@ def test_a_target_that_closes_at_random_is_survived_and_all_is_counted(
     assert tally.service.total() == tally.outcomes["ok"]
 
 
+@pytest.mark.skipif(not hasattr(socket, "MSG_MORE"), reason="no MSG_MORE here")
+def test_an_end_that_comes_along_with_an_answer_is_seen_at_once(loading: Loading) -> None:
+    def answer(sock: socket.socket, data: bytes) -> None:
+        # Held back until the end goes, so that both are one segment.
+        sock.send(data[: len(data) // 2], socket.MSG_MORE)
+
+    tally = _turn(loading(answer, in_flight=2), 5.0, 2)
+    assert dict(tally.outcomes) == {"ok": 1, "early_close": 1}
+
+
+def test_urgent_bytes_between_answers_change_nothing(loading: Loading) -> None:
+    def answer(sock: socket.socket, data: bytes) -> bytes:
+        sock.send(b"!", socket.MSG_OOB)
+        return data
+
+    tally = _turn(loading(answer), 5.0, 20)
+    assert dict(tally.outcomes) == {"ok": 20}
+
+
 def test_bytes_that_nobody_asked_for_are_told_apart(loading: Loading) -> None:
     tally = _turn(loading(echoes_twice), 5.0, 20)
     assert tally.requests == tally.outcomes.total() == 20
