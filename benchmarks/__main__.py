@@ -24,19 +24,20 @@ def _list(options: argparse.Namespace) -> None:
         estimates = Run(options).estimates()
     except UnavailableError:
         estimates = {}
-    print("Cases:")
+    lines = ["Cases:"]
     for case in EVERY:
         takes = f"{estimates[case.name] / 60:4.1f} min" if case.name in estimates else ""
-        print(f"  {case.name:22} {takes:>8}  {case.title}")
-    print(f"  {'all that is asked for':22} {sum(estimates.values()) / 60:4.1f} min, about")
-    print("Servers:")
+        lines.append(f"  {case.name:22} {takes:>8}  {case.title}")
+    lines.append(f"  {'all that is asked for':22} {sum(estimates.values()) / 60:4.1f} min, about")
+    lines.append("Servers:")
     for peer in PEERS:
         why = ""
         try:
             peer.command(peer.framings[0], "127.0.0.1")
         except UnavailableError as error:
             why = f" (skipped: {error})"
-        print(f"  {peer.name:20} {peer.about}{why}")
+        lines.append(f"  {peer.name:20} {peer.about}{why}")
+    _show("\n".join(lines))
 
 
 class _Progress:
@@ -107,14 +108,22 @@ def _run(options: argparse.Namespace, words: str) -> int:
     wrote = written = _write(options.json, as_json(results, about))
     if options.write and results.samples and not results.interrupted:
         wrote = _write(tables, as_markdown(results, about, words)) and wrote
-    print(as_text(results, about))
-    if written:
-        print(f"\nThis and every sample as JSON: {options.json}")
+    where = f"\n\nThis and every sample as JSON: {options.json}" if written else ""
+    _show(as_text(results, about) + where)
     if results.interrupted:
         return 130
     if not results.samples:
         _say("nothing was measured: all that was asked for was skipped")
     return 0 if wrote and results.samples and not results.failed else 1
+
+
+def _show(text: str) -> None:
+    """Print it for whoever reads stdout, if somebody still does (`| head`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The interpreter would try once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str) -> None:

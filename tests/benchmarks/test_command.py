@@ -89,6 +89,18 @@ def test_the_list_names_every_case_and_server() -> None:
     assert all(peer.name in words for peer in PEERS)
 
 
+def test_whoever_stops_reading_is_not_answered_with_a_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*COMMAND, "--list"], stdout=writing, stderr=subprocess.PIPE, check=False, cwd=ROOT
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_the_list_tells_how_long_what_is_asked_for_takes() -> None:
     args = ["--list", "--case", "startup-*", "--rounds", "59"]
     lines = _run(*args).stdout.splitlines()
