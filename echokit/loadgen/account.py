@@ -87,8 +87,8 @@ class Account:
         ok = tally.outcomes["ok"]
         if ok:
             self.silent_seconds = tally.silent_seconds
-        elif self.silent_seconds or tally.silent_seconds:
-            # A turn in which nothing was due ends no silence, and begins none.
+        elif tally.silent_seconds:
+            # One in which nothing was due is no part of a silence, and does not end it.
             self.silent_seconds += tally.seconds
         if not tally.seconds:
             return

@@ -26,7 +26,7 @@ def junit_xml(result: Result) -> str:
         family = result.families.get(name)
         if family is not None:
             # What the exit code is 1 for; errors are else those objectives' to judge.
-            failed = nothing or family.silent_s or (family.failed and not objectives_of_errors)
+            failed = nothing or family.gone or (family.failed and not objectives_of_errors)
             _case(suite, name, "exchanges", _failed(family) if failed else _surplus(family))
     for verdict in result.objectives:
         _case(suite, verdict.family, verdict.term, _missed(verdict))

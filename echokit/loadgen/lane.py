@@ -35,9 +35,9 @@ class Lane:
     """
 
     __slots__ = (
-        "_ask", "_began", "_chunk_size", "_connecting_since", "_cursor", "_due", "_fd",
-        "_generator", "_mask", "_messages", "_queued", "_reading", "_records", "_sock", "_take",
-        "_unsent", "_wires", "connected", "failures_in_a_row", "listed", "waiting",
+        "_ask", "_began", "_chunk_size", "_connecting_for", "_connecting_since", "_cursor", "_due",
+        "_fd", "_generator", "_mask", "_messages", "_queued", "_reading", "_records", "_sock",
+        "_take", "_unsent", "_wires", "connected", "failures_in_a_row", "listed", "waiting",
     )  # fmt: skip
 
     def __init__(self, generator: "Generator", number: int) -> None:
@@ -58,6 +58,8 @@ class Lane:
         self._sock: socket.socket | None = None
         self._fd = -1
         self._connecting_since: int | None = None
+        # For how long it had been connecting, in vain, in the turns before this one.
+        self._connecting_for = 0
         # When the exchange for which a connection is being made was due; and when that was begun,
         # as long as there is the connection.
         self._due: int | None = None
@@ -116,7 +118,7 @@ class Lane:
             self._connect_failed(error)
             return
         self._records.connect.append(monotonic_ns() - self._connecting_since)
-        self._connecting_since = None
+        self._connecting_since, self._connecting_for = None, 0
         self.failures_in_a_row = 0
         self._fd = sock.fileno()
         self.connected = True
@@ -132,6 +134,7 @@ class Lane:
 
     def _connect_failed(self, error: OSError) -> None:
         self.failures_in_a_row += 1
+        self._connecting_for = 0
         waiting = self._due is not None
         self._due = None
         self._drop_socket()
@@ -282,7 +285,7 @@ class Lane:
     def expire(self, oldest: int, oldest_connect: int) -> None:
         """Fail what was sent before `oldest`, or a connect begun before `oldest_connect`."""
         if self._connecting_since is not None:
-            if self._connecting_since < oldest_connect:
+            if self._connecting_since - self._connecting_for < oldest_connect:
                 self._connect_failed(TimeoutError(errno.ETIMEDOUT, "no answer"))
         elif self.waiting and self.waiting[0][2] < oldest:
             self._lose("timeout")
@@ -296,7 +299,12 @@ class Lane:
         self.close()
 
     def close(self) -> None:
-        """Close the connection; nothing is in flight, or what was has been counted."""
+        """Close the connection; nothing is in flight, or what was has been counted.
+
+        One that is being made is begun anew in the next turn, and is as late there as it was here.
+        """
+        if self._connecting_since is not None:
+            self._connecting_for += monotonic_ns() - self._connecting_since
         self._drop_socket()
 
     def _drop_socket(self) -> None:

@@ -136,8 +136,13 @@ class FamilyResult(Part):
 
     @property
     def failed(self) -> bool:
-        """Whether exchanges failed. One never sent is none that did, unless all were never sent."""
-        return self.outcomes.ok < self.requests or bool(self.due and not self.outcomes.ok)
+        """Whether exchanges failed. One never sent is none that did."""
+        return self.outcomes.ok < self.requests
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing came back of what was asked for: none of it, or none as the run ended."""
+        return bool(self.silent_s or (self.due and not self.outcomes.ok))
 
     @model_validator(mode="after")
     def _sums(self) -> Self:

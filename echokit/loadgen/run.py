@@ -138,7 +138,8 @@ class LoadRun:
             account = self.accounts[family]
             if self.settings.count is not None:
                 # Workers are each behind their own share of it, which is another in every turn.
-                tally.unsent = min(tally.unsent, self.settings.count - account.total.requests)
+                told = account.total.requests + account.total.unsent
+                tally.unsent = min(tally.unsent, self.settings.count - told)
             account.add_connections(tally)
 
     def _open(self, crew: Crew) -> None:

@@ -179,10 +179,10 @@ class Session:
 def exit_code(result: Result) -> int:
     """The exit code that the figures of `result` stand for.
 
-    130 if it was interrupted, as nobody knows what would have come; 1 if every exchange failed or
-    was never sent, or nothing came back of a family any more as the run ended; 4 if an objective
-    was missed; 1 if some failed, or all of one family were never sent, and no objective says how
-    many errors there may be; 1 if more came than was sent; else 0.
+    130 if it was interrupted, as nobody knows what would have come; 1 if nothing came back, or
+    nothing of one family, or nothing of it any more as the run ended; 4 if an objective was missed;
+    1 if some failed, and no objective says how many errors there may be; 1 if more came than was
+    sent; else 0.
     That some were never sent, as the target could not keep the rate, is a finding of the self-audit
     and no failure. JUnit says the same of each family.
     """
@@ -191,7 +191,7 @@ def exit_code(result: Result) -> int:
         return 130
     if not any(family.outcomes.ok for family in families):
         return 1
-    if any(family.silent_s for family in families):
+    if any(family.gone for family in families):
         return 1
     if not all(verdict.met for verdict in result.objectives):
         return 4

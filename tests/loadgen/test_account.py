@@ -82,6 +82,8 @@ def test_silence_is_counted_until_something_comes_back() -> None:
     account.add(0.0, _quiet([], 0.5))
     # Nothing is due in this one.
     account.add(0.0, _quiet([], 0.0))
+    assert account.silent_seconds == 0.5
+    account.add(0.0, _quiet([], 0.5))
     assert account.silent_seconds == 1.0
     account.add(0.0, _quiet([5], 0.0))
     assert account.silent_seconds == 0.0

@@ -465,6 +465,16 @@ def test_a_connect_that_is_not_answered_times_out(
 
 
 @pytest.mark.one_family
+def test_a_connect_that_outlasts_a_turn_times_out_in_a_later_one(
+    loading: Loading, full_queue: Callable[[], int]
+) -> None:
+    generator = loading(full_queue(), connect_timeout=0.2)
+    whole = _one(_turns(generator, 12, seconds=0.1))
+    # The one before the turns, and those of 1.2 s.
+    assert whole.requests == whole.outcomes["connect_timeout"] >= 3
+
+
+@pytest.mark.one_family
 def test_an_interrupt_ends_a_turn_and_abandons_what_is_in_flight(loading: Loading) -> None:
     generator = loading(never_answers, connections=3, timeout=60.0)
     generator.open()

@@ -155,7 +155,8 @@ def test_that_a_rate_was_not_kept_is_no_failure_but_that_nothing_came_back_is() 
     assert code({"ipv4": some}, "errors<80%") == 0
     assert code({"ipv4": none}) == code({"ipv4": none}, "errors<=100%") == 1
     assert code({"ipv4": some, "ipv6": none}) == 1
-    assert code({"ipv4": some, "ipv6": none}, "errors<=100%") == 0
+    assert code({"ipv4": some, "ipv6": none}, "errors<=100%") == 1
+    assert code({"ipv4": some, "ipv6": none}, "errors<1%") == 1
     lost = _with(requests=40, outcomes=well.model_copy(update={"ok": 39, "timeout": 1}))
     assert code({"ipv4": lost}) == 1
     assert code({"ipv4": lost}, "errors<50%") == 0

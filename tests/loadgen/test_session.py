@@ -12,7 +12,7 @@ import pytest
 from echokit import ConfigError, DialError, EchoServer, Endpoint, LengthPrefixed, Raw, ResolveError
 from echokit.errors import ListenError
 from echokit.loadgen.child import Child, ChildDied
-from echokit.loadgen.crew import Crew
+from echokit.loadgen.crew import Crew, Turn
 from echokit.loadgen.histogram import Histogram
 from echokit.loadgen.junit import junit_xml
 from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES, FamilyName
@@ -450,7 +450,23 @@ def test_no_more_is_unsent_than_a_count_has_left(
     monkeypatch.setattr(Crew, "finish", lambda _crew: {name: Tally(unsent=5)})
     with FakeServer(host, echoes) as server:
         result = _load(Endpoint(host, server.port), rate=1000.0, duration=None, count=20)
-    assert [(f.requests, f.unsent) for f in result.families.values()] == [(20, 0)]
+        assert [(f.requests, f.unsent) for f in result.families.values()] == [(20, 0)]
+        # Nor where the last turn has left some itself.
+        turn = Crew.turn
+
+        def leaves_some(
+            crew: Crew, family: FamilyName, seconds: float, count: int, **given: Any
+        ) -> Turn:
+            found = turn(crew, family, seconds, max(0, count - 3), **given)
+            found.tally.unsent = min(count, 3)
+            return found
+
+        monkeypatch.setattr(Crew, "turn", leaves_some)
+        given: dict[str, Any] = {"duration": None, "count": 20, "warmup": 0.0}
+        result = _load(Endpoint(host, server.port), rate=1000.0, **given)
+    (family,) = result.families.values()
+    assert family.unsent >= 3
+    assert family.due == 20
 
 
 @pytest.mark.one_family
