@@ -1,6 +1,7 @@
 """What Linux tells about processes: held against processes that do a known amount."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -82,9 +83,13 @@ subprocess.run([sys.executable, "-c", {BURN + "burn()"!r}])
 )
 def test_cpu_time_counts_threads_and_children(code: str, burned: int) -> None:
     with _child(code) as (pid, _):
+        # It has said that it is done, and may still be on its way to where it waits.
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
         once = cpu_us(pid)
-        # It waits now: what it has had stays what it is.
+        # What it has had stays what it is.
         again = cpu_us(pid)
+        os.kill(pid, signal.SIGCONT)
     # To a tick of each kind, user and system, for a child that has ended.
     assert once >= burned * BURNED * 1e6 - 20_000
     assert again == pytest.approx(once, abs=2000)
