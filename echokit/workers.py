@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable
 
 from echokit.config.limits import Limits
+from echokit.cores import usable_cores
 from echokit.errors import WorkerError, reason
 from echokit.net.address import EVERY_ADDRESS
 from echokit.net.listen import Listeners, bind_listeners, share
@@ -54,7 +55,7 @@ def worker_count(asked: int, most: int = 0) -> int:
     """
     if sys.platform != "linux":
         return 1
-    count = asked or len(os.sched_getaffinity(0))
+    count = asked or usable_cores()
     return min(count, most) if most else count
 
 

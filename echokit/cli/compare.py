@@ -97,13 +97,14 @@ def _percent(text: str) -> float:
 
 
 def _table(changes: "list[Change]") -> list[str]:
-    from echokit.cli.load_table import columns, duration
+    from echokit.cli.load_table import columns
     from echokit.loadgen.measured import FAMILY_TITLES
+    from echokit.loadgen.shown import duration, number
 
     def shown(change: "Change", value: float) -> str:
         if change.unit == "us":
             return duration(value)
-        return f"{value:,.4g}%" if change.unit == "%" else f"{value:,.0f}"
+        return f"{value:,.4g}%" if change.unit == "%" else number(value)
 
     rows = [["", "A", "B", "change", "spread", ""]]
     family = None
@@ -179,7 +180,6 @@ def _check_out(out: str, runs: list[Path]) -> None:
     """There are runs to merge, and none is overwritten, which OUT may be if it was forgotten."""
     from echokit.cli.load_outputs import check_kept
     from echokit.errors import ConfigError
-    from echokit.loadgen.result import load_result
 
     check_kept("OUT", out, runs)
     if len(runs) < _FEWEST:
@@ -187,18 +187,25 @@ def _check_out(out: str, runs: list[Path]) -> None:
             f"there should be two runs or more to merge; found {runs[0]} alone, to go to {out}:"
             f" {_USAGE}"
         )
-    if out == _STDOUT or not Path(out).is_file():
-        return
-    try:
-        held = load_result(Path(out))
-    except ConfigError:
-        return
     # What was merged can be merged again, and is, by scripts; what was measured would be lost.
-    if not held.merged_from:
+    if out != _STDOUT and _is_measured(Path(out)):
         raise ConfigError(
             f"OUT: {out} is a run that was measured, and would be overwritten: {_USAGE}; if it is"
             " not needed, remove it first"
         )
+
+
+def _is_measured(path: Path) -> bool:
+    """Whether it is the result of a run, though it be of another version, or damaged."""
+    import json
+
+    try:
+        document = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(document, dict) or document.get("format") != "echokit-load":
+        return False
+    return not document.get("merged_from")
 
 
 def _check_once(runs: list[Path], found: "list[Result]") -> None:

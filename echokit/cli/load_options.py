@@ -1,6 +1,5 @@
 """What the options of `echokit load` ask for; everything that is wrong is told at once."""
 
-import os
 import re
 import secrets
 from collections.abc import Callable
@@ -9,6 +8,8 @@ from typing import Any, TypeVar
 import typer
 
 from echokit.cli.settings import effective_with_origins, origin
+from echokit.config import Config
+from echokit.cores import usable_cores
 from echokit.errors import ConfigError
 from echokit.loadgen.objectives import Objective, parse_objectives
 from echokit.loadgen.session import Wish
@@ -39,8 +40,12 @@ def read_wish(ctx: typer.Context) -> Wish:
     Raises:
         ConfigError: Something of it cannot be meant.
     """
-    config, origins = effective_with_origins(ctx, None)
     found = _Options(ctx)
+    try:
+        config, origins = effective_with_origins(ctx, None, own=("workers",))
+    except ConfigError as error:
+        found.problems.extend(error.problems)
+        config, origins = Config(), {}
     target = found.read("target", _target)
     if target is None and (("host",) in origins or ("port",) in origins):
         target = _checked(Endpoint(config.host, config.port), found.problems)
@@ -64,7 +69,7 @@ def read_wish(ctx: typer.Context) -> Wish:
         chunk_size=config.chunk_size if ("chunk_size",) in origins else _CHUNK_SIZE,
         churn=ctx.params["churn"],
         warmup=found.read("warmup", _times(0, _LONGEST)) or 0.0,
-        workers=workers or min(os.cpu_count() or 1, connections),
+        workers=workers or min(usable_cores(), connections),
         timeout=config.client.timeout if ("client", "timeout") in origins else _TIMEOUT,
         connect_timeout=config.client.connect_timeout,
         calibrate=ctx.params["calibrate"],

@@ -4,8 +4,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from echokit.cli.load_table import duration
 from echokit.loadgen.measured import FAMILY_TITLES
+from echokit.loadgen.shown import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

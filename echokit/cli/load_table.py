@@ -4,21 +4,19 @@ from collections.abc import Iterator, Sequence
 
 from echokit.loadgen.measured import FAMILIES, FAMILY_TITLES
 from echokit.loadgen.result import Result, RunSettings, Verdict
-from echokit.loadgen.shown import column_titles, counted, number, ratio, shown_figures
+from echokit.loadgen.shown import (
+    column_titles,
+    counted,
+    duration,
+    measured,
+    number,
+    ratio,
+    shown_figures,
+)
 from echokit.observe.escape import printable
 from echokit.units import format_duration, format_size
 
-__all__ = ["columns", "duration", "table"]
-
-
-def duration(microseconds: float | None) -> str:
-    """A time with three or four digits and its unit; nothing where there is none."""
-    if microseconds is None:
-        return "-"
-    for size, unit in ((1e6, "s"), (1e3, "ms")):
-        if microseconds >= size:
-            return f"{microseconds / size:.4g}{unit}"
-    return f"{microseconds:.4g}us"
+__all__ = ["columns", "table"]
 
 
 def table(result: Result) -> list[str]:
@@ -101,13 +99,8 @@ def _rows(result: Result) -> Iterator[list[str]]:
 
 
 def _objective(verdict: Verdict) -> list[str]:
-    if verdict.unit == "us":
-        measured = duration(verdict.measured)
-    else:
-        unit = {"%": "%", "1": "", "1/s": "/s"}[verdict.unit]
-        measured = "-" if verdict.measured is None else f"{number(verdict.measured)}{unit}"
     word = "met" if verdict.met else "MISSED"
-    return [f"{word:<6}  {verdict.term}", FAMILY_TITLES[verdict.family], measured]
+    return [f"{word:<6}  {verdict.term}", FAMILY_TITLES[verdict.family], measured(verdict) or "-"]
 
 
 def _calibrated(result: Result) -> str:

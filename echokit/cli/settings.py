@@ -5,7 +5,7 @@ values and give the same errors.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -52,15 +52,18 @@ def effective(ctx: typer.Context, section: str) -> "Config":
 
 
 def effective_with_origins(
-    ctx: typer.Context, section: str | None
+    ctx: typer.Context, section: str | None, own: Collection[str] = ()
 ) -> "tuple[Config, dict[Key, str]]":
-    """As `effective`, with where each value came from."""
+    """As `effective`, with where each value came from.
+
+    Options in `own` are the command's, and set no key, though they are called as one that does.
+    """
     from echokit.config import load_with_origins
     from echokit.errors import ConfigError
 
     path = ctx.params.get("config")
     try:
-        return load_with_origins(path, _overrides(ctx, section))
+        return load_with_origins(path, _overrides(ctx, section, own))
     except ConfigError as error:
         if origin(ctx, "config") != "ECHOKIT_CONFIG":
             raise
@@ -70,11 +73,11 @@ def effective_with_origins(
         raise ConfigError(list(lines)) from error
 
 
-def _overrides(ctx: typer.Context, section: str | None) -> "list[Override]":
+def _overrides(ctx: typer.Context, section: str | None, own: Collection[str]) -> "list[Override]":
     from echokit.config import Override
     from echokit.errors import ConfigError
 
-    keys = dict(_KEYS)
+    keys = {name: key for name, key in _KEYS.items() if name not in own}
     if section is not None:
         keys["output"] = (section, "output")
     found = [

@@ -1,8 +1,8 @@
 """What a run says of its own generator: whether the figures tell of the target, or of itself."""
 
-import os
 from collections.abc import Mapping
 
+from echokit.cores import usable_cores
 from echokit.loadgen.account import Account
 from echokit.loadgen.generator import Generator
 from echokit.loadgen.histogram import Histogram
@@ -101,9 +101,9 @@ def _nothing(run: LoadRun) -> list[str]:
 def _saturated(run: LoadRun) -> list[str]:
     if run.cpu_share < _SATURATED:
         return []
-    cores = os.cpu_count() or 1
-    workers = run.settings.workers
-    more = "use --workers" if workers < cores else "spread it over more machines"
+    more = (
+        "use --workers" if run.settings.workers < usable_cores() else "spread it over more machines"
+    )
     return [f"the generator was saturated: {run.cpu_share:.0%} CPU; {more}"]
 
 

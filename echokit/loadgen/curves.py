@@ -14,8 +14,10 @@ __all__ = ["at_percentiles", "percentile_curve", "spread"]
 
 _CURVE_POINTS = 20
 _BINS = 30
-# Values are whole microseconds, cut off: 0 stands for all that is less than one.
-_LEAST = 0.5
+# Values are rounded to whole microseconds: each stands for half of one to either side. Where 0
+# begins on a logarithmic axis is ours to say.
+_HALF = 0.5
+_LEAST = 0.25
 
 
 def percentile_curve(figure: Figure) -> list[tuple[float, int]]:
@@ -74,5 +76,6 @@ def _buckets(figure: Figure) -> Iterator[tuple[float, float, int]]:
     for index in range(decoded.counts_len):
         if count := decoded.get_count_at_index(index):
             value = decoded.get_value_from_index(index)
-            high = decoded.get_highest_equivalent_value(value) + 1
-            yield max(float(decoded.get_lowest_equivalent_value(value)), _LEAST), high, count
+            high = decoded.get_highest_equivalent_value(value) + _HALF
+            low = decoded.get_lowest_equivalent_value(value) - _HALF
+            yield max(low, _LEAST), high, count

@@ -6,7 +6,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from echokit.loadgen.measured import FAMILIES, FamilyResult
 from echokit.loadgen.result import Result, Verdict
-from echokit.loadgen.shown import plural, silence
+from echokit.loadgen.shown import measured, plural, silence
 
 __all__ = ["junit_xml"]
 
@@ -45,7 +45,8 @@ def _case(
     kind: Literal["failure", "error"] = "failure",
 ) -> None:
     """A test, which was passed unless there is a reason `why` not."""
-    case = SubElement(suite, "testcase", classname=f"echokit.load.{group}", name=name)
+    named = {"classname": f"echokit.load.{group}", "name": _NO_XML.sub("?", name)}
+    case = SubElement(suite, "testcase", named)
     if why is not None:
         SubElement(case, kind, message=_NO_XML.sub("?", why))
 
@@ -72,5 +73,4 @@ def _surplus(family: FamilyResult) -> str | None:
 def _missed(verdict: Verdict) -> str | None:
     if verdict.met:
         return None
-    measured = "nothing" if verdict.measured is None else f"{verdict.measured:g} {verdict.unit}"
-    return f"{verdict.term}: {measured} measured"
+    return f"{verdict.term}: {measured(verdict) or 'nothing'} measured"

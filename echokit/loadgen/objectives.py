@@ -27,7 +27,7 @@ _SPANS = ("connect", "service", "response")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]*")
 _OPERATOR = re.compile(r"<=|>=|<|>")
 _LIMIT = re.compile(r"[^,\s]+")
-_SPACE = re.compile(r"\s*")
+_SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?", re.ASCII)
 
 

@@ -1,9 +1,10 @@
 """What is sent: messages drawn from a seed, made before the run so that making them costs nothing.
 
 A pool of messages is drawn once, and each connection goes round it from a place of its own. So two
-exchanges in a row, and two connections, send different bytes: an echo of something else shows. A
-seed repeats what each connection sends, in its order; how many exchanges each of several gets is
-for the target and the machine to say.
+exchanges in a row send different bytes, and so do two connections, as far as there are messages (of
+large ones there are few): an echo of something else shows. A seed repeats what each connection
+sends, in its order; how many exchanges each of several gets is for the target and the machine to
+say.
 """
 
 import random
@@ -39,7 +40,6 @@ class Payloads:
     """
 
     def __init__(self, seed: int, size_min: int, size_max: int, framing: Framing) -> None:
-        self.seed = seed
         count = _MOST
         while count > _FEWEST and count * (size_min + size_max) // 2 > _POOL_BYTES:
             count //= 2

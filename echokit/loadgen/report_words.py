@@ -80,6 +80,9 @@ def _bad(result: Result) -> Iterator[Remark]:
     failed = requests - sum(family.outcomes.ok for family in families)
     if result.status == "failed":
         yield Remark("bad", f"The run failed: {result.error or 'no reason is known'}")
+    elif result.status == "complete" and result.error:
+        # One of the outputs could not be written.
+        yield Remark("bad", result.error)
     if families and not requests:
         yield Remark("bad", "Not one exchange was begun: there are no figures.")
     elif families and failed == requests:

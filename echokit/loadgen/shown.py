@@ -6,7 +6,7 @@ from typing import Literal
 
 from echokit.loadgen.figures import STATISTICS
 from echokit.loadgen.measured import FAMILY_TITLES, OUTCOMES, FamilyName, FamilyResult
-from echokit.loadgen.result import RunSettings
+from echokit.loadgen.result import RunSettings, Verdict
 from echokit.units import format_duration
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "Row",
     "column_titles",
     "counted",
+    "duration",
+    "measured",
     "number",
     "plural",
     "ratio",
@@ -68,6 +70,26 @@ def number(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.4g}"  # noqa: PLR2004 - below it, digits after the point tell
+
+
+def duration(microseconds: float | None) -> str:
+    """A time with three or four digits and its unit; nothing where there is none."""
+    if microseconds is None:
+        return "-"
+    for size, unit in ((1e6, "s"), (1e3, "ms")):
+        if microseconds >= size:
+            return f"{microseconds / size:.4g}{unit}"
+    return f"{microseconds:.4g}us"
+
+
+def measured(verdict: Verdict) -> str:
+    """What was measured for an objective, in its unit; empty where nothing was."""
+    if verdict.measured is None:
+        return ""
+    if verdict.unit == "us":
+        return duration(verdict.measured)
+    unit = {"%": "%", "1": "", "1/s": "/s"}[verdict.unit]
+    return f"{number(verdict.measured)}{unit}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -129,6 +129,11 @@ def test_a_run_is_not_overwritten_where_out_was_forgotten(tmp_path: Path) -> Non
         " needed, remove it first",
     )
     assert Path(a).read_bytes() == before
+    # Nor one that another version has written.
+    newer = json.dumps(json.loads(before) | {"schema_version": 99})
+    Path(a).write_text(newer)
+    assert run("merge", a, b, c).code == 2
+    assert Path(a).read_text() == newer
 
 
 def test_a_merge_can_be_repeated_and_takes_the_place_of_what_is_no_run(tmp_path: Path) -> None:

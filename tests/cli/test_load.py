@@ -1,6 +1,8 @@
 """`echokit load` as a process: its table, its codes, and what it refuses."""
 
+import os
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -202,6 +204,7 @@ USAGE: dict[tuple[str, ...], str] = {
     ("--warmup", "-1s"): "--warmup: write a time .*",
     ("--workers", "2"): "--workers: 2 workers have 1 connection between them.*",
     ("--workers", "1000"): "--workers: should be a number from 0 to 256.*",
+    ("--workers", "1025"): "--workers: should be a number from 0 to 256.*",
     ("--churn", "--in-flight", "2"): "--churn and --in-flight do not go together.*",
     ("--label", "x"): "--label: write it like run=nightly; found 'x'",
     ("--label", "a=1", "--label", "a=2"): "--label: 'a' is given twice",
@@ -223,9 +226,23 @@ def test_what_cannot_be_meant_is_told_in_one_line_before_anything_runs(
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
-    done = run("load", "x", "-c", "0", "--rate", "-1", "--objective", "p1<1")
-    told = [line.split(":")[1].strip() for line in done.err.decode().splitlines()]
-    assert {"the target", "--connections", "--rate", "--objective"} <= set(told)
+    config = ("--framing", "bogus", "--chunk-size", "0")
+    done = run("load", "x", "-c", "0", "--rate", "-1", "--objective", "p1<1", *config)
+    told = {line.split(":")[1].strip() for line in done.err.decode().splitlines()}
+    assert {"the target", "--connections", "--rate", "--objective"} <= told
+    assert {"--framing", "--chunk-size"} <= told
+    assert done.code == 2
+
+
+@pytest.mark.skipif(shutil.which("taskset") is None, reason="needs taskset")
+def test_workers_are_as_many_as_this_process_may_use_cores(
+    echo_server: EchoServer, host: str
+) -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    one = ["taskset", "-c", core, *COMMAND]
+    to = written(host, echo_server.port)
+    done = start("load", to, *QUICK, "--workers", "0", "-c", "8", "--json", "-", command=one)
+    assert document_in(done.out)["settings"]["workers"] == 1
 
 
 def test_a_variable_is_named_where_it_is_wrong() -> None:

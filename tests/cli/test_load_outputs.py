@@ -101,7 +101,9 @@ def test_what_was_written_says_that_something_else_could_not_be(tmp_path: Path) 
     done = run("load", *flags, "--json", "/dev/full", "--junit", str(junit), "--html", str(page))
     assert done.code == 1
     assert f'<error message="--json: {told}"' in junit.read_text()
+    told_on_page = f'<p class="remark bad">--json: {told}</p>'
     assert "exit code 1" in page.read_text()
+    assert told_on_page in page.read_text()
     done = run("load", *flags, "--json", str(path), "--junit", str(junit), "--html", "/dev/full")
     assert done.code == 1
     assert f'<error message="--html: {told}"' in junit.read_text()

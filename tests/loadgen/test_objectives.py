@@ -1,6 +1,7 @@
 """Objectives: what parses, where it points when it does not, and how figures are judged."""
 
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given, settings
@@ -169,6 +170,26 @@ def test_junit_tells_of_exchanges_that_failed_by_kind() -> None:
     family = _with(requests=10, unsent=30, outcomes=well)
     result = EXAMPLE.model_copy(update={"families": {"ipv4": family}, "objectives": []})
     assert "31 of 40 exchanges failed: 1 timeout, 30 never sent" in junit_xml(result)
+
+
+def test_junit_tells_what_was_measured_in_its_unit_and_stays_xml() -> None:
+    failed = FAMILY.outcomes.model_copy(update={"ok": FAMILY.requests - 2, "timeout": 2})
+    family = _with(outcomes=failed, requests_per_s=1234567.0)
+    objectives = judge(parse_objectives("errors<1,errors<0%,rate>9999999"), {"ipv4": family})
+    # As another program may have written it.
+    objectives[0] = objectives[0].model_copy(update={"term": "errors\x0b<1"})
+    update = {"families": {"ipv4": family}, "objectives": objectives}
+    document = junit_xml(EXAMPLE.model_copy(update=update))
+    suite = ET.fromstring(document)  # noqa: S314 - it is our own
+    names = [case.get("name") for case in suite][2:]
+    assert names == ["errors?<1", "errors<0%", "rate>9999999"]
+    told = [str(failure.get("message")) for failure in suite.iter("failure")]
+    share = f"{100 * 2 / family.due:.4g}%"
+    assert told == [
+        "errors?<1: 2 measured",
+        f"errors<0%: {share} measured",
+        "rate>9999999: 1,234,567/s measured",
+    ]
 
 
 def test_what_was_not_measured_is_missed() -> None:
