@@ -196,7 +196,7 @@ def _check_out(out: str, runs: list[Path]) -> None:
 
 
 def _is_measured(path: Path) -> bool:
-    """Whether it is the result of a run, though it be of another version, or damaged."""
+    """Whether it is the result of a run, though it be of another version."""
     import json
 
     try:

@@ -9,7 +9,8 @@ from echokit.loadgen.records import Tally
 
 __all__ = ["MOST_SLICES", "Account", "join_figures"]
 
-# Silence at the end tells where it is so much of the measured time, and so many turns, or more.
+# Silence at the end tells where it is so much of the time in which something was asked for, and so
+# many turns, or more.
 _SILENT_SHARE = 0.1
 _SILENT_TURNS = 2
 # When there are so many slices, each two neighbours become one.
@@ -72,6 +73,8 @@ class Account:
         self.response = Histogram()
         self.lateness = Histogram()
         self.silent_seconds = 0.0
+        # How long the turns were in which something was asked for.
+        self._asked_seconds = 0.0
         self._rtt = Histogram()
         self._stretches: list[_Stretch] = []
         # How many turns a stretch has by now, and those of the one that is being gathered.
@@ -85,6 +88,8 @@ class Account:
         self.response.add(tally.response)
         self.lateness.add(tally.lateness)
         ok = tally.outcomes["ok"]
+        if ok or tally.silent_seconds:
+            self._asked_seconds += tally.seconds
         if ok:
             self.silent_seconds = tally.silent_seconds
         elif tally.silent_seconds:
@@ -129,7 +134,7 @@ class Account:
         Args:
             turn_s: How long a turn is, in seconds.
         """
-        least = max(_SILENT_SHARE * self.total.seconds, _SILENT_TURNS * turn_s)
+        least = max(_SILENT_SHARE * self._asked_seconds, _SILENT_TURNS * turn_s)
         return self.silent_seconds if self.silent_seconds >= least else 0.0
 
     def slices(self) -> list[Slice]:

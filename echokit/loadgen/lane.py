@@ -110,9 +110,10 @@ class Lane:
             return
         self._generator.reactor.add(self._sock.fileno(), WRITE, self._on_decided)
 
-    def _on_decided(self, _events: int) -> None:
+    def _on_decided(self, events: int) -> None:
         sock = self._sock
-        if sock is None or self._connecting_since is None:
+        # An event of another that had the same number decides nothing.
+        if sock is None or self._connecting_since is None or not events & WRITE:
             return
         if error := connect_error(sock):
             self._connect_failed(error)

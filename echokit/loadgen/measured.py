@@ -81,8 +81,8 @@ class FamilyResult(Part):
     silent_s: Seconds = Field(
         0.0,
         description="For how long nothing came back well at the end, though it was asked for: the"
-        " family has failed. 0 where that is less than two turns or a tenth of `measured_s`. The"
-        " longest of merged runs.",
+        " family has failed. 0 where that is less than two turns, or a tenth of those in which"
+        " something was asked for. The longest of merged runs.",
     )
     requested_rate_per_s: PerSecond | None = Field(
         description="Open loop: what was asked for; null where one of merged runs asked for none."

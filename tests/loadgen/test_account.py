@@ -105,3 +105,14 @@ def test_silence_tells_from_two_turns_and_a_tenth_of_the_time_on() -> None:
     for _ in range(10):
         account.add(0.0, _quiet([5], 0.7))
     assert account.silence(0.1) == 0.0
+
+
+def test_a_death_is_known_at_a_low_rate_too() -> None:
+    account = Account()
+    for times in ([5], []):
+        for _ in range(5):
+            account.add(0.0, _quiet(times, 0.0 if times else 0.5))
+            # Nothing is due in these.
+            for _ in range(9):
+                account.add(0.0, replace(_tally([], 0), silent_seconds=0.0))
+    assert account.silence(0.5) == 2.5

@@ -20,6 +20,7 @@ from echokit.loadgen.histogram import Histogram
 from echokit.loadgen.lane import Lane
 from echokit.loadgen.records import Tally
 from echokit.loadgen.schedule import NEVER
+from echokit.net.reactor import READ
 from tests.cli.peers import reserved_port
 from tests.loadgen.conftest import Loading
 from tests.loadgen.servers import (
@@ -462,6 +463,18 @@ def test_a_connect_that_is_not_answered_times_out(
     assert time.monotonic() - began < 2
     tally = generator.turn(0.05)
     assert tally.outcomes["connect_timeout"] == tally.requests == 2
+
+
+@pytest.mark.one_family
+def test_an_event_of_another_that_had_its_number_decides_no_connect(
+    loading: Loading, full_queue: Callable[[], int]
+) -> None:
+    generator = loading(full_queue())
+    (lane,) = generator._lanes
+    lane.open()
+    lane._on_decided(READ)
+    assert not lane.idle
+    assert (generator.records.requests, lane.failures_in_a_row) == (0, 0)
 
 
 @pytest.mark.one_family
