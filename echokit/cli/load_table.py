@@ -78,7 +78,7 @@ def _asked(settings: RunSettings, seed: int | None) -> str:
         str(settings.framing.get("type")),
         f"{settings.workers} workers" if settings.workers > 1 else "",
         f"turns of {format_duration(round(settings.turn_s, 3))}",
-        f"seed {seed}",
+        "" if seed is None else f"seed {seed}",
     ]
     return ", ".join(part for part in parts if part)
 

@@ -156,6 +156,17 @@ def test_a_merged_run_of_several_targets_says_so(tmp_path: Path) -> None:
     assert f"{once} (A) and {c} (B): A measured targets that differ, and B its own server" in told
 
 
+def test_a_merged_run_of_several_seeds_names_none(tmp_path: Path) -> None:
+    a, b, _ = _saved(tmp_path, "a", "b", "c")
+    seed = json.loads(Path(a).read_bytes())["seed"]
+    out = str(tmp_path / "out.json")
+    assert f", seed {seed}\n" in run("merge", out, a, b).out.decode()
+    document = json.loads(Path(b).read_bytes())
+    document["seed"] = seed + 1
+    Path(b).write_text(json.dumps(document))
+    assert "seed" not in run("merge", out, a, b).out.decode()
+
+
 def test_a_regression_has_a_code_of_its_own(tmp_path: Path) -> None:
     with FakeServer(HOST, echoes) as server:
         good = _save(tmp_path / "good.json", written(HOST, server.port), "--rate", "100")
