@@ -75,7 +75,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="TCP echo over IPv4 and IPv6, raw or framed: serve it, send to it, prove that it works."
     "\n\nExit codes: 0 well; 1 an exchange failed or came back different; 2 usage or"
-    " configuration; 3 could not resolve, bind or connect; 4 an objective was missed.",
+    " configuration; 3 could not resolve, bind or connect, or start workers; 4 an objective was"
+    " missed, or a regression found; 130, 143 interrupted; 141 nobody reads stdout any more.",
 )
 
 

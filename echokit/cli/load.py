@@ -110,7 +110,9 @@ def load(
     workers: Annotated[
         str,
         typer.Option(
-            metavar="N", help="Over how many processes it is spread; 0: one for each core."
+            metavar="N",
+            help="Over how many processes it is spread, at most one for each connection; 0: one for"
+            " each core.",
         ),
     ] = "1",
     seed: Annotated[
@@ -184,10 +186,10 @@ def load(
 ) -> None:
     """Load an echo server, and measure how fast it comes back, over IPv4 and IPv6.
 
-    Every byte that comes back is checked. Exit code 0 if all came back; 1 if something did not, or
-    nothing did any more as the run ended, whatever the objectives say; 3 if there was nobody to
-    connect to; 4 if an objective was missed, which may be that of errors; 130 if it was
-    interrupted, whatever the figures are, and 143 by SIGTERM.
+    Every byte that comes back is checked. Exit code 0 if all came back; 1 if something did not and
+    no objective of errors says how much may, or if nothing did any more as the run ended, whatever
+    the objectives say; 3 if there was nobody to connect to; 4 if an objective was missed; 130 if it
+    was interrupted, whatever the figures are, and 143 by SIGTERM.
     """
     with ExitStack() as opened:
         interrupts = opened.enter_context(Interrupts())
