@@ -71,7 +71,9 @@ class WorkerProcess:
         """
         # What waits in a buffer would be written by both.
         sys.stdout.flush()
-        sys.stderr.flush()
+        # A stderr that takes nothing keeps what it was told, and is no reason to serve no more.
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         theirs.setblocking(False)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections import UserDict
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 import typer.core
@@ -117,10 +117,22 @@ def run() -> int:
         sys.stdout.flush()
     except OSError as error:
         code = code or _tell(error)
-        # The interpreter would try once more at its end, and tell of it in its own way.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        # As in _tell; and what it did not take then waits in its buffer still.
+        _silence(sys.stderr)
     return code
+
+
+def _silence(stream: TextIO) -> None:
+    """Let a stream that takes nothing take all.
+
+    The interpreter would try it once more at its end, and say so in its own way and exit code.
+    """
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _run() -> int:

@@ -24,7 +24,11 @@ DEADLINE = 10.0
 _COUNTED = r"[0-9]+ connections? accepted, |(ended|refused|accept failed|paused at [a-z_]+): "
 
 # Variables that change how help and text come out.
-_SWAYING = ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERM", "LINES")
+_SWAYING = (
+    *("COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS"),
+    # Most people are without it, and a stream that cannot be written then keeps what it was told.
+    "PYTHONUNBUFFERED",
+)
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
