@@ -15,6 +15,7 @@ from tests.cli.processes import COMMAND, DEADLINE, Running, run, start
 from tests.conftest import AVAILABLE
 from tests.faults.serving import until
 
+HOST = next(iter(AVAILABLE.values()))
 both_families = pytest.mark.skipif(
     len(AVAILABLE) == 1, reason="this host has one address family only"
 )
@@ -108,6 +109,16 @@ def test_a_full_device_under_stderr_does_not_end_the_serving(host: str) -> None:
     with _serving_to(host, 'exec "$@" 2>/dev/full') as server:
         _survives_bad_frames(server, host, server.port())
         assert server.end(signal.SIGTERM).code == 0
+
+
+@full
+@pytest.mark.slow
+@pytest.mark.parametrize(("args", "code"), [(("x",), 3), (("--nope",), 2)])
+def test_a_full_device_under_stderr_changes_no_exit_code(args: tuple[str, ...], code: int) -> None:
+    shell = ("sh", "-c", 'exec "$@" 2>/dev/full', "sh", *COMMAND)
+    with reserved_port(HOST) as port:
+        done = start("send", *args, "--host", HOST, "--port", str(port), command=shell)
+    assert done.code == code
 
 
 @pytest.mark.slow

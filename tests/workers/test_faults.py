@@ -216,6 +216,18 @@ def test_a_worker_that_cannot_be_started_is_tried_again() -> None:
         assert group.end(signal.SIGTERM)[0].code == 0
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_device_under_stderr_keeps_no_worker_from_being_replaced() -> None:
+    # As it begins on every address it says so, which its stderr keeps to be written.
+    under = ("sh", "-c", 'exec "$@" 2>/dev/full', "sh")
+    with Group("*", 2, quiet=True, under=under) as group:
+        for killed in group.workers:
+            os.kill(killed, signal.SIGKILL)
+            group.complete(without=[killed])
+        assert group.end(signal.SIGTERM)[0].code == 0
+
+
 # A worker ends by itself.
 
 
