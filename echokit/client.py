@@ -168,6 +168,7 @@ class EchoClient:
                 self._fail("the connection had ended")
             self._moved_at = self._reactor.clock()
             self._look_for_silence()
+            self._connection.go_on()
             self._pull()
             self._run()
         finally:

@@ -32,6 +32,7 @@ from echokit.net import connection
 from echokit.net.dial import Dialed
 from echokit.observe.observer import Observer
 from echokit.testing import RunningServer
+from tests.cli.peers import reset
 
 FRAMINGS: list[Framing] = [Raw(), LengthPrefixed(), Delimited()]
 every_framing = pytest.mark.parametrize("framing", FRAMINGS, ids=lambda framing: framing.type)
@@ -394,7 +395,8 @@ def test_a_reset_is_told_with_the_counts_and_its_cause(
 def test_a_send_that_fails_counts_what_was_to_be_sent(
     host: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with serve(_until_end) as port, EchoClient(host, port) as client:
+    # It ends at once, as one that breaks a pipe has ended.
+    with serve(lambda _sock: None) as port, EchoClient(host, port) as client:
 
         def fails(_fd: int, _data: bytes) -> int:
             raise BrokenPipeError(errno.EPIPE, "Broken pipe")
@@ -405,6 +407,38 @@ def test_a_send_that_fails_counts_what_was_to_be_sent(
         monkeypatch.undo()
         assert isinstance(caught.value.__cause__, BrokenPipeError)
         assert (caught.value.received, caught.value.expected) == (0, 5)
+
+
+@every_framing
+@pytest.mark.parametrize("answer", [b"hello", b"Hello"])
+def test_what_came_before_a_reset_counts_though_a_write_is_what_meets_it(
+    host: str, serve: Serve, framing: Framing, answer: bytes
+) -> None:
+    gone = threading.Event()
+
+    def script(sock: socket.socket) -> None:
+        _read(sock, len(framing.encode(b"hello")))
+        sock.sendall(framing.encode(answer))
+        reset(sock)
+        gone.set()
+
+    def messages() -> Iterator[bytes]:
+        yield b"hello"
+        assert gone.wait(PATIENCE)
+        yield b"world!"
+
+    back: list[bytes] = []
+    with (
+        serve(script) as port,
+        EchoClient(host, port, framing=framing) as client,
+        pytest.raises(EchoMismatch if answer != b"hello" else EchoIncomplete) as caught,
+    ):
+        client.exchange(Messages(messages()), back.append)
+    if answer == b"hello":
+        assert str(caught.value) == "connection reset by peer after 5 of 11 bytes"
+        assert b"".join(back) == b"hello"
+    else:
+        assert str(caught.value) == "echo differs at byte 0: sent 0x68, received 0x48"
 
 
 def test_a_server_that_has_left_meanwhile_is_told_at_the_next_exchange(
@@ -851,4 +885,29 @@ def test_what_a_broken_off_exchange_left_under_way_does_not_reach_the_next(
     with EchoClient(host, server.port, framing=LengthPrefixed(), timeout=1) as client:
         with pytest.raises(ZeroDivisionError):
             client.exchange(Messages([b"one", b"two", b"three"]), breaks_off)
+        assert client.echo(b"four") == b"four"
+
+
+def test_what_a_broken_off_exchange_left_in_the_decoder_does_not_reach_the_next(
+    host: str, serve: Serve
+) -> None:
+    def breaks_off(_message: bytes) -> None:
+        raise ZeroDivisionError
+
+    framing = LengthPrefixed()
+    three = [b"one", b"two", b"three"]
+    size = len(b"".join(map(framing.encode, three)))
+
+    def script(sock: socket.socket) -> None:
+        # In one piece, which the client reads at once.
+        sock.sendall(_read(sock, size))
+        sock.sendall(_read(sock, len(framing.encode(b"four"))))
+        _until_end(sock)
+
+    with (
+        serve(script) as port,
+        EchoClient(host, port, framing=framing, chunk_size=4096, timeout=PATIENCE) as client,
+    ):
+        with pytest.raises(ZeroDivisionError):
+            client.exchange(Messages(three), breaks_off)
         assert client.echo(b"four") == b"four"

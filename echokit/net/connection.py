@@ -135,15 +135,21 @@ class Connection(Stream):
             if size == self._ask < self._chunk_size:
                 self._ask = self._chunk_size
 
+    def go_on(self) -> None:
+        """Take the messages that one for which the handler raised has left in the decoder."""
+        if self._state is _OPEN:
+            self._decode(None)
+
     def _echo_frames(self, frames: FrameDecoder, data: bytes | None) -> None:
         """Send back what is whole, while the peer keeps up."""
         before, chunk = self.messages, data
-        while self._keeps_up():
+        while data is not None or self._keeps_up():
             # As in _take_messages. What is told of an end is not the decoder's: it stands outside.
             try:
                 if data is not None:
                     frames.receive_data(data)
                     data = None
+                    continue
                 found = frames.next_frames()
                 if found is None:
                     break
@@ -179,12 +185,15 @@ class Connection(Stream):
 
     def _take_messages(self, decoder: Decoder, data: bytes | None) -> None:
         before = self.messages
-        while self._keeps_up():
+        # What has been read is the decoder's in any case: a handler may have sent to this one amid
+        # the events of others, so that it keeps up no more when its own event comes.
+        while data is not None or self._keeps_up():
             # What a decoder raises, though it be a plugin's bug, ends its own connection only.
             try:
                 if data is not None:
                     decoder.receive_data(data)
                     data = None
+                    continue
                 message = decoder.next_message()
                 if message is not None and type(message) is not bytes:
                     kind = type(decoder).__name__
@@ -204,7 +213,7 @@ class Connection(Stream):
     def _on_eof(self) -> None:
         """The peer has sent FIN. Every message before it has been taken and answered."""
         self._eof = True
-        if self._decoder is not None:
+        if self._decoder is not None and not self._broken:
             try:
                 self._decoder.receive_eof()
             except Exception as error:  # noqa: BLE001 - as in _take_messages
@@ -249,7 +258,8 @@ class Connection(Stream):
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._lose(error)
+            self._keep(data)
+            self._break(error)
             return
         self._sent += sent
         if sent < len(data):

@@ -24,9 +24,9 @@ __all__ = ["ATTEMPT_DELAY", "Attempt", "Dialed", "dial"]
 ATTEMPT_DELAY = 0.25
 
 # What an attempt that was refused never ends in, for that is ECONNREFUSED: it had connected, and
-# was reset before it was asked. How a peer treats those who have connected is not the dialling's
-# affair.
-_AFTER_CONNECTING = (errno.ECONNRESET, errno.ENOTCONN)
+# was reset before it was asked (EPIPE: after its peer's FIN). How a peer treats those who have
+# connected is not the dialling's affair.
+_AFTER_CONNECTING = (errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class _Race:
             sock = socket.socket(address.family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         except OSError as error:
             self.attempts.append(Attempt(address, began, self.now(), error=error))
-            self._start_next()
+            self._follow()
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -195,7 +195,12 @@ class _Race:
 
     def _lose(self, sock: socket.socket, error: OSError) -> None:
         self._close(sock, error)
-        self._start_next()
+        self._follow()
+
+    def _follow(self) -> None:
+        """Let the next attempt begin at once, but from the reactor: there can be any number."""
+        self._next.cancel()
+        self._next = self._reactor.call_later(0, self._start_next)
 
     def _time_out(self) -> None:
         for sock in list(self._running):

@@ -200,6 +200,9 @@ class Stream:
 
     def _on_eof(self) -> None:
         """The peer has sent FIN."""
+        if self._broken:
+            self._close(*self._end)
+            return
         self._eof = True
         self._handler.eof_received(self)
         self._watch()
@@ -234,15 +237,31 @@ class Stream:
             self._on_writable()
         return bool(events & ~WRITE and self._interest & READ)
 
+    @property
+    def _broken(self) -> bool:
+        """Whether nothing can be sent any more, and what had come before that is still read."""
+        return self._state is _OPEN and self._end is not _CLEAN
+
+    def _break(self, error: OSError) -> None:
+        """A write has failed. That is the end, but a client first reads what had come before.
+
+        The system keeps it after a reset, too. What is unsent stays, so that nobody gives more.
+        """
+        if self._full_duplex and self._state is _OPEN and isinstance(error, ConnectionError):
+            self._end = (Ending.RESET, error)
+            self._watch()
+        else:
+            self._lose(error)
+
     def _on_writable(self) -> None:
-        if self._unsent is None:
+        if self._unsent is None or self._broken:
             return
         try:
             sent = self._send_piece(self._unsent)
         except BlockingIOError:
             return
         except OSError as error:
-            self._lose(error)
+            self._break(error)
             return
         self._count_out(sent)
         if sent < len(self._unsent):
@@ -269,7 +288,7 @@ class Stream:
         """Ask the reactor for what is wanted now, if it is not what it is asked for."""
         if self._state is _CLOSED:
             return
-        wanted = WRITE if self._may_write() else 0
+        wanted = WRITE if self._may_write() and not self._broken else 0
         if self._state is _OPEN:
             if not self._eof and self._keeps_up():
                 wanted |= self._READING

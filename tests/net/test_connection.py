@@ -19,6 +19,7 @@ from echokit.net import connection as connections
 from echokit.net import straight
 from echokit.net import stream as streams
 from echokit.net.handler import End, Ending
+from echokit.net.reactor import READ
 from echokit.net.stream import Stream
 from tests.net.stage import Stage, noise
 
@@ -551,6 +552,22 @@ def test_half_closing_after_a_reset_ends_it(stage: Stage) -> None:
     assert end.ending is Ending.RESET
     assert isinstance(end.error, OSError)
     assert end.error.errno in (errno.ENOTCONN, errno.EPIPE)
+
+
+@pytest.mark.parametrize("echo", [False, True])
+def test_what_is_read_while_it_cannot_answer_is_answered_later(stage: Stage, echo: bool) -> None:
+    framing = LengthPrefixed()
+    connection = stage.connection(framing, echo=echo)
+    wire = framing.encode(b"asked")
+    stage.peer.sendall(wire)
+    # As another connection's handler may do, amid the events of which its own is one.
+    connection.send(noise(BULK))
+    assert connection.sending
+    connection.on_ready(READ)
+    assert connection.bytes_in == len(wire)
+    stage.peer.shutdown(socket.SHUT_WR)
+    assert stage.read_to_end() == framing.encode(noise(BULK)) + wire
+    assert stage.end.messages == 1
 
 
 # Echoing by itself.

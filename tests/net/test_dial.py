@@ -4,6 +4,7 @@ import contextlib
 import errno
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -232,12 +233,7 @@ def test_the_timeout_tells_every_address_also_those_not_tried(place: _Place, dia
     assert caught.value.errno == errno.ETIMEDOUT
 
 
-def test_a_family_that_the_host_lacks_is_a_failure_like_others(
-    place: _Place, dials: Dials, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answering = place.answering()
-    lacking = V4 if answering.family == V6 else V6
-
+def _lack(monkeypatch: pytest.MonkeyPatch, lacking: socket.AddressFamily) -> None:
     class _Lacking(socket.socket):
         def __init__(self, family: int = -1, *rest: Any, **options: Any) -> None:
             if family == lacking:
@@ -245,11 +241,30 @@ def test_a_family_that_the_host_lacks_is_a_failure_like_others(
             super().__init__(family, *rest, **options)
 
     monkeypatch.setattr(socket, "socket", _Lacking)
+
+
+def test_a_family_that_the_host_lacks_is_a_failure_like_others(
+    place: _Place, dials: Dials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = place.answering()
+    lacking = V4 if answering.family == V6 else V6
+    _lack(monkeypatch, lacking)
     first = Address(lacking, ("box", 7, 0, 0))
     dialed = dials(first, answering, attempt_delay=LONG)
     assert dialed.address == answering
     assert dialed.attempts[0].error is not None
     assert dialed.attempts[0].error.errno == errno.EAFNOSUPPORT
+
+
+def test_any_number_of_addresses_may_fail_at_once(
+    dials: Dials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lack(monkeypatch, V4)
+    many = 2 * sys.getrecursionlimit()
+    with pytest.raises(DialError) as caught:
+        dials(*[Address(V4, ("192.0.2.1", 7))] * many, attempt_delay=LONG, timeout=LONG)
+    assert caught.value.errno == errno.EAFNOSUPPORT
+    assert str(caught.value).count("192.0.2.1:7") == many
 
 
 @pytest.mark.skipif(len(AVAILABLE) < 2, reason="this host has one address family only")
@@ -376,20 +391,29 @@ def test_of_two_that_connect_in_one_round_one_wins_and_the_other_is_closed(
     assert [attempt.connected for attempt in dialed.attempts] == [True, False]
 
 
+@pytest.mark.parametrize("half_closed", [False, True])
 def test_one_that_had_connected_and_was_reset_before_it_was_asked_has_connected(
-    family: socket.AddressFamily, host: str, monkeypatch: pytest.MonkeyPatch
+    family: socket.AddressFamily, host: str, half_closed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server((host, 0), family=family) as listener:
         found = []
 
         def after_a_reset(sock: socket.socket) -> OSError | None:
-            reset(listener.accept()[0])
-            assert select.select([sock], [], [], LONG)[0]
+            accepted = listener.accept()[0]
+            if half_closed:
+                accepted.shutdown(socket.SHUT_WR)
+                assert select.select([sock], [], [], LONG)[0]
+            reset(accepted)
+            # An error comes unasked.
+            reset_seen = select.poll()
+            reset_seen.register(sock, 0)
+            assert reset_seen.poll(LONG * 1000)
             found.append(connect_error(sock))
             return found[-1]
 
         monkeypatch.setattr(dialling, "connect_error", after_a_reset)
         dialed = dial(host, listener.getsockname()[1])
         dialed.sock.close()
-    assert [error.errno for error in found if error] == [errno.ECONNRESET]
+    told = errno.EPIPE if half_closed else errno.ECONNRESET
+    assert [error.errno for error in found if error] == [told]
     assert [attempt.connected for attempt in dialed.attempts] == [True]
