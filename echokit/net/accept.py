@@ -65,18 +65,21 @@ class Acceptor:
         self.paused = False
         # Those whose queue waits for the system to have again what it was short of.
         self._resting: set[socket.socket] = set()
-        self.resume()
+        for sock in listeners.sockets:
+            self._listen_to(sock)
+
+    def _listen_to(self, sock: socket.socket) -> None:
+        self._reactor.add(sock.fileno(), READ, lambda _events: self._on_waiting(sock))
+
+    # A listener that waits stays with the reactor, asked for nothing: to give it up and come again
+    # would need memory, of which the system may be short just then.
 
     def resume(self) -> None:
-        """Take connections."""
+        """Take connections again."""
         self.paused = False
         for sock in self._listeners.sockets:
             if sock not in self._resting:
-                self._listen_to(sock)
-
-    def _listen_to(self, sock: socket.socket) -> None:
-        self._reactor.discard(sock.fileno())
-        self._reactor.add(sock.fileno(), READ, lambda _events: self._on_waiting(sock))
+                self._reactor.modify(sock.fileno(), READ)
 
     def drain(self, most: int) -> None:
         """Take those that wait now, `most` at most of each queue, and close.
@@ -99,6 +102,9 @@ class Acceptor:
 
     def _on_waiting(self, listener: socket.socket) -> None:
         """Some wait: take them, or pause if there is no room for any."""
+        if self.paused or listener in self._resting:
+            # Its event came with that of another.
+            return
         room = self._room()
         if room > 0:
             self._accept(listener, min(_BATCH, room))
@@ -135,16 +141,16 @@ class Acceptor:
         """Take no more until `resume`: those that come wait in the queue."""
         self.paused = True
         for sock in self._listeners.sockets:
-            self._reactor.discard(sock.fileno())
+            self._reactor.modify(sock.fileno(), 0)
 
     def _rest(self, listener: socket.socket) -> None:
         """Let the queue wait until the system may have what it was short of."""
-        self._reactor.discard(listener.fileno())
+        self._reactor.modify(listener.fileno(), 0)
         self._resting.add(listener)
 
         def go_on() -> None:
             self._resting.discard(listener)
             if not self.paused and listener in self._listeners.sockets:
-                self._listen_to(listener)
+                self._reactor.modify(listener.fileno(), READ)
 
         self._reactor.call_later(_SHORTAGE_PAUSE, go_on)
