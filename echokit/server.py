@@ -185,10 +185,9 @@ class EchoServer:
         """Tell the observer what has been counted so far. From any thread, and from handlers."""
         self.reactor.call_soon(lambda: self._observer.counted(self.counters))
 
-    @property
-    def wakeup_fd(self) -> int:
-        """What `signal.set_wakeup_fd` takes, so that a signal ends the wait for events at once."""
-        return self.reactor.wakeup_fd
+    def wake_at_signals(self) -> None:
+        """Let a signal end the wait for events at once, until `serve` ends; for the main thread."""
+        self.reactor.wake_at_signals()
 
     def stop(self) -> None:
         """Accept no more, finish what is owed, let `serve` return. A second call cuts what is left.

@@ -48,7 +48,7 @@ def work(make: Callable[[], EchoServer], channel: socket.socket) -> int:
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
             # Whoever ends a whole group of processes sends it to this one, too.
             signal.signal(signal.SIGTERM, lambda *_: worker.drain())
-            signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
+            server.wake_at_signals()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             try:
                 cut = server.serve()
@@ -58,8 +58,6 @@ def work(make: Callable[[], EchoServer], channel: socket.socket) -> int:
                 # stdout, which another worker could not write, either.
                 worker.tell(errno=error.errno)
                 return 1
-            finally:
-                signal.set_wakeup_fd(-1)
             worker.tell(cut=cut)
     except Exception as error:  # noqa: BLE001 - the parent tells it
         words = f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]

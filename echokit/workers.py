@@ -156,10 +156,9 @@ class Workers:
             raise self._failure
         return self._cut + sum(worker.cut for worker in self._workers)
 
-    @property
-    def wakeup_fd(self) -> int:
-        """What `signal.set_wakeup_fd` takes, so that a signal ends the wait for events at once."""
-        return self._reactor.wakeup_fd
+    def wake_at_signals(self) -> None:
+        """Let a signal end the wait for events at once, until `serve` ends; for the main thread."""
+        self._reactor.wake_at_signals()
 
     @property
     def counters(self) -> Counters:

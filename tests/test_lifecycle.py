@@ -518,7 +518,7 @@ class _Leaks(EchoServer):
         self._kept: list[int] = []
 
     def connection_ended(self, connection: Stream) -> None:
-        self._kept.append(os.dup(self.wakeup_fd))
+        self._kept.append(os.open(os.devnull, os.O_RDONLY))
         super().connection_ended(connection)
 
     def close(self) -> None:

@@ -116,18 +116,14 @@ def serve(
         signal.signal(signal.SIGINT, on_signal)
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGUSR1, lambda _number, _frame: server.report())
-        # A signal between the last look at the handlers and the wait for events ends that wait.
-        signal.set_wakeup_fd(server.wakeup_fd, warn_on_full_buffer=False)
+        server.wake_at_signals()
         # What stands now stays to the end: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         # And room for much at once stays with the process: until glibc has seen such a block freed,
         # it gives each back to the system, and every use of the next begins with page faults.
         bytes(_MUCH)
-        try:
-            cut = server.serve()
-        finally:
-            signal.set_wakeup_fd(-1)
+        cut = server.serve()
         if settings.server.output != "quiet":
             observer.counted(server.counters)
     if len(signals) > 1:

@@ -10,6 +10,7 @@ import heapq
 import itertools
 import select
 import selectors
+import signal
 import socket
 import time
 from collections import deque
@@ -162,6 +163,7 @@ class Reactor:
         self._orders = itertools.count()
         self._calls: deque[Callable[[], None]] = deque()
         self._stopped = False
+        self._wakes_at_signals = False
         with contextlib.ExitStack() as undo:
             undo.callback(self._waker.close)
             undo.callback(self._wakened.close)
@@ -172,10 +174,14 @@ class Reactor:
             self.add(self._wakened.fileno(), READ, self._on_woken)
             undo.pop_all()
 
-    @property
-    def wakeup_fd(self) -> int:
-        """What `signal.set_wakeup_fd` takes: a byte written to it ends the wait for events."""
-        return self._waker.fileno()
+    def wake_at_signals(self) -> None:
+        """Let a signal end the wait for events at once; for the main thread.
+
+        A signal between the last look at the handlers and the wait would else be handled only
+        after it.
+        """
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        self._wakes_at_signals = True
 
     def add(self, fd: int, events: int, handler: Callable[[int], object]) -> None:
         """Call `handler(events)` whenever `fd` is ready for some of `events`.
@@ -281,6 +287,10 @@ class Reactor:
 
     def close(self) -> None:
         """Give everything back. What was added must have been removed."""
+        if self._wakes_at_signals:
+            # Before its number is nobody's, or another's.
+            signal.set_wakeup_fd(-1)
+            self._wakes_at_signals = False
         self._poller.close()
         self._waker.close()
         self._wakened.close()

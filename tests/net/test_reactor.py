@@ -2,6 +2,7 @@
 
 import contextlib
 import select
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -515,3 +516,19 @@ def test_a_regular_file_cannot_be_waited_for_and_leaves_no_trace(
             with pytest.raises(PermissionError):
                 reactor.add(fd, READ, lambda _events: None)
             reactor.discard(fd)
+
+
+def test_a_signal_wakes_it_until_it_is_closed(poller: Poller) -> None:
+    reactor = Reactor(poller=poller)
+    reactor.wake_at_signals()
+    before = signal.signal(signal.SIGUSR1, lambda *_: reactor.stop())
+    try:
+        # As it comes where the handler has run by the time the wait begins.
+        reactor.call_later(0, lambda: signal.raise_signal(signal.SIGUSR1))
+        reactor.run()
+        assert reactor._wakened.recv(1) == bytes([signal.SIGUSR1])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        reactor.close()
+    # A byte to a number that is another's by then would be a fault of ours.
+    assert signal.set_wakeup_fd(-1) == -1
