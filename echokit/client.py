@@ -137,8 +137,9 @@ class EchoClient:
         Args:
             source: The messages.
             received: Is given each message (raw: each chunk) that has come back as it was sent.
-            window: How many bytes may be on their way before the next message waits; 0 sends
-                each message only when the one before it has come back.
+            window: How many bytes may be on their way before the next message waits, where each
+                message counts for 64 more than it has; 0 sends each message only when the one
+                before it has come back.
 
         Raises:
             EchoMismatch: Something else came back.
@@ -239,7 +240,7 @@ class EchoClient:
             self._reactor.stop()
 
     def _may_send(self) -> bool:
-        room = not self._outstanding.waiting or self._outstanding.in_flight < self._window
+        room = not self._outstanding.waiting or self._outstanding.held < self._window
         return room and not (self._exhausted or self._connection.sending or self._connection.closed)
 
     def _waits_for_source(self) -> bool:

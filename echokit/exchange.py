@@ -37,6 +37,8 @@ class Messages:
 
 
 _STRIDE = 64 << 10
+# About what a message takes besides its bytes: its object, and its place in a queue.
+_EACH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +83,9 @@ class Outstanding:
         return bool(self._waiting)
 
     @property
-    def in_flight(self) -> int:
-        """How many bytes have still to come back."""
-        return self.sent - self.received
+    def held(self) -> int:
+        """What is kept to compare, in bytes: also an empty message takes memory."""
+        return self.sent - self.received + _EACH * len(self._waiting)
 
     def add(self, message: bytes) -> None:
         """Note that `message` was sent."""

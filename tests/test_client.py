@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import os
 import socket
 import struct
@@ -670,7 +671,7 @@ def test_no_more_than_the_window_and_a_message_is_on_its_way(host: str, serve: S
                 taken.set()
 
     def script(sock: socket.socket) -> None:
-        # A window of 1000 bytes is ten messages; the eleventh waits for an echo.
+        # The window is ten messages, each with its 64 bytes more; the eleventh waits for an echo.
         first = _read(sock, 1000)
         sock.settimeout(0.1)
         with pytest.raises(TimeoutError):
@@ -682,7 +683,19 @@ def test_no_more_than_the_window_and_a_message_is_on_its_way(host: str, serve: S
             sock.sendall(data)
 
     with serve(script) as port, EchoClient(host, port) as client:
-        assert client.exchange(Messages(messages()), window=1000).messages == 50
+        assert client.exchange(Messages(messages()), window=1640).messages == 50
+
+
+def test_empty_messages_fill_the_window_too_and_a_silent_server_is_given_up(
+    host: str, serve: Serve
+) -> None:
+    with (
+        serve(_until_end) as port,
+        EchoClient(host, port, framing=LengthPrefixed(), timeout=0.1) as client,
+        pytest.raises(EchoIncomplete, match=r"no answer for 0\.1s after 0 of 0 bytes"),
+    ):
+        client.exchange(Messages(itertools.repeat(b"")), window=64 << 10)
+    assert client._outstanding.messages == 1024
 
 
 @every_framing

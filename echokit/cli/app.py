@@ -105,7 +105,13 @@ def _options(
 
 def run() -> int:
     """Run the command that argv asks for; its exit code."""
-    # A stream that was closed before we began takes what it is told, and drops it.
+    # A stream that was closed before we began takes what it is told, and drops it; and no socket
+    # gets its number, which is the lowest that is free.
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the whole run
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - the same
     for stream in (sys.stdout, sys.stderr):

@@ -66,14 +66,15 @@ def what_to_send(
     if sys.stdin is None or (message is None and sys.stdin.isatty()):
         raise ConfigError("nothing to send: give a MESSAGE, --file, or pipe it in")
     size = _PIECE if settings.framing.transparent else settings.chunk_size
-    return [Stream(sys.stdin.fileno(), settings.framing.cutter(size))], WINDOW
+    return [Stream(sys.stdin.fileno(), settings.framing.cutter(size), "stdin")], WINDOW
 
 
 class Stream:
     """A `Source` that reads a descriptor to its end, and cuts it into messages."""
 
-    def __init__(self, fd: int, cutter: "Cutter") -> None:
+    def __init__(self, fd: int, cutter: "Cutter", name: str) -> None:
         self._fd = fd
+        self._name = name
         # What comes from a file or a device is there when it is asked for.
         mode = os.fstat(fd).st_mode
         self._waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
@@ -94,7 +95,7 @@ class Stream:
         try:
             data = os.read(self._fd, _PIECE)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, "stdin") from error
+            raise OSError(error.errno, error.strerror, self._name) from error
         if data:
             messages = self._cutter.cut(data)
             self.separated += len(messages)
@@ -126,9 +127,13 @@ def _file(
         file = opened.enter_context(path.open("rb", buffering=0))
         status = os.fstat(file.fileno())
         if settings.framing.transparent:
-            if count > 1 and not stat.S_ISREG(status.st_mode):
+            if stat.S_ISREG(status.st_mode):
+                return _copies(file, count), WINDOW
+            if count > 1:
                 raise ConfigError(f"--file: {path} is no regular file: it can be sent only once")
-            return _copies(file, count), WINDOW
+            # Whoever writes it may pause, or wait for the echo.
+            cutter = settings.framing.cutter(_PIECE)
+            return [Stream(file.fileno(), cutter, str(path))], WINDOW
         # What is no regular file may have no end: no more is read than a message may have.
         message = _read(file, limit)
         if limit is not None and len(message) > limit:

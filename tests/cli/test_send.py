@@ -416,11 +416,16 @@ def test_a_named_pipe_is_read_once(echo_server: EchoServer, tmp_path: Path) -> N
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     args = ("--output", "raw", "--file", str(pipe))
+    # Opening for writing waits for the reader.
     with Running("send", *_to(echo_server), *args) as sending:
-        # Opening for writing waits for the reader.
-        pipe.write_bytes(b"hello")
+        with pipe.open("wb", buffering=0) as writing:
+            # Who writes may wait for the echo, and go on after it.
+            for line in (b"one\n", b"two\n"):
+                writing.write(line)
+                assert sending.out.read_until(b"\n") == line
+            writing.write(b"the end")
         done = sending.end()
-    assert (done.code, done.out, done.err) == (0, b"hello", b"")
+    assert (done.code, done.out, done.err) == (0, b"the end", b"")
     twice = Running("send", *_to(echo_server), *args, "--count", "2")
     with twice as sending:
         pipe.write_bytes(b"")

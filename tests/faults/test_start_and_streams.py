@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.cli.peers import client, receive, reserved_port
 from tests.cli.processes import COMMAND, DEADLINE, Running, run, start
 from tests.conftest import AVAILABLE
 from tests.faults.serving import until
+from tests.workers.group import Group
 
 HOST = next(iter(AVAILABLE.values()))
 both_families = pytest.mark.skipif(
@@ -119,6 +121,15 @@ def test_a_full_device_under_stderr_changes_no_exit_code(args: tuple[str, ...], 
     with reserved_port(HOST) as port:
         done = start("send", *args, "--host", HOST, "--port", str(port), command=shell)
     assert done.code == code
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_socket_gets_the_number_of_a_stream_that_was_closed() -> None:
+    with Group(HOST, 2, quiet=True, under=("sh", "-c", 'exec "$@" <&- >&-', "sh")) as group:
+        for pid in (group.pid, *group.workers):
+            streams = {Path(f"/proc/{pid}/fd/{number}").readlink() for number in (0, 1)}
+            assert streams == {Path(os.devnull)}
+        assert group.end(signal.SIGTERM)[0].code == 0
 
 
 @pytest.mark.slow
