@@ -78,7 +78,11 @@ class _Worker:
         self._beat()
 
     def tell(self, **more: Any) -> None:
-        """Say what has been counted. A parent that has gone, or is slow, misses nothing by it."""
+        """Say what has been counted, and `more`.
+
+        A parent that has gone misses nothing; one that has stood still for minutes, until the
+        channel was full, what was to be `more`.
+        """
         counters = self._server.counters.as_dict()
         with contextlib.suppress(OSError):
             self._channel.send(json.dumps({"counters": counters, **more}).encode())
@@ -88,6 +92,8 @@ class _Worker:
         if not self._draining:
             self._draining = True
             self._server.stop()
+            # Whatever becomes of it from now on: its parent knows what it was to finish.
+            self._server.reactor.call_soon(self.tell)
 
     def _cut(self) -> None:
         self.drain()

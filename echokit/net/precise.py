@@ -8,16 +8,22 @@ __all__ = ["precise_poller"]
 
 # Waits longer than this leave the last part to a second, precise wait.
 _COARSE = 0.002
+# select(2) takes no higher descriptors (FD_SETSIZE).
+_SELECTABLE = 1024
 # epoll_wait's unit, by which Python rounds up.
 _MILLISECOND = 0.001
 
 
 class _PreciseEpoll:
-    """`Poller` over epoll whose timeouts are kept to the precision of select(2)."""
+    """`Poller` over epoll whose timeouts are kept to the precision of select(2).
+
+    In a process that had more than a thousand files open before, to milliseconds.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._waited_for = [self._epoll.fileno()]
+        self._selectable = self._epoll.fileno() < _SELECTABLE
         self.register = self._epoll.register
         self.modify = self._epoll.modify
         self.unregister = self._epoll.unregister
@@ -28,7 +34,7 @@ class _PreciseEpoll:
 
         It may return early with nothing, which a loop with timers takes for a wait in two parts.
         """
-        if timeout is None or timeout == 0:
+        if not timeout or not self._selectable:
             return self._epoll.poll(timeout, maxevents)
         if timeout > _COARSE:
             return self._epoll.poll(timeout - _MILLISECOND, maxevents)

@@ -1,5 +1,8 @@
 """Timers that are due to the microsecond."""
 
+import contextlib
+import os
+import resource
 import select
 import socket
 import statistics
@@ -42,3 +45,19 @@ def test_what_is_ready_ends_any_wait(wait: float | None) -> None:
         poller.unregister(ours.fileno())
         assert poller.poll(0) == []
     poller.close()
+
+
+def test_where_a_thousand_files_were_open_before_it_waits_all_the_same() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("this process may not have so many files open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1024):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        reactor = stack.enter_context(Reactor(poller=precise_poller()))
+        due = reactor.clock() + 0.0005
+        reactor.call_later(0.0005, reactor.stop)
+        reactor.run()
+        assert reactor.clock() >= due

@@ -1,6 +1,7 @@
 """What the parent of the workers does by itself: sharing, dividing, starting what cannot start."""
 
 import errno
+import json
 import os
 import signal
 import socket
@@ -9,14 +10,18 @@ from collections.abc import Iterator
 
 import pytest
 
+from echokit import worker as in_worker
 from echokit.config.limits import Limits
 from echokit.errors import ListenError, WorkerError
+from echokit.framing.length_prefixed import LengthPrefixed
 from echokit.net.admission import Refusal
 from echokit.net.handler import Ending
 from echokit.net.listen import SocketOptions, bind_listeners, share
 from echokit.observe.counters import Counters
 from echokit.server import EchoServer
 from echokit.workers import Workers, worker_count
+from tests.cli.peers import client, receive
+from tests.cli.processes import DEADLINE
 from tests.workers.proc import descriptors
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="workers are Linux's")
@@ -137,3 +142,22 @@ def test_of_a_worker_that_is_gone_what_was_open_was_cut() -> None:
     assert left.ended[Ending.CUT] == 3
     # What it was made from is as it was.
     assert (counters.open, counters.ended[Ending.CUT]) == (2, 1)
+
+
+def test_a_worker_that_begins_to_finish_says_what_it_holds(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Long before it would say so anyway.
+    monkeypatch.setattr(in_worker, "BEAT", 60.0)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(DEADLINE)
+    with ours, theirs:
+        server = EchoServer(host, 0, framing=LengthPrefixed(), limits=Limits(drain_timeout=0.1))
+        worker = in_worker._Worker(server, theirs)
+        assert json.loads(ours.recv(4096))["counters"]["open"] == 0
+        with server, client(host, server.port) as sock:
+            # An echo, so that it has been accepted, and the beginning of another message.
+            sock.sendall(b"\0\0\0\1x\0\0\0\2")
+            assert receive(sock, 5) == b"\0\0\0\1x"
+            worker.drain()
+            assert json.loads(ours.recv(4096))["counters"]["open"] == 1
