@@ -12,7 +12,7 @@ import typer
 import typer.core
 
 from echokit import __version__
-from echokit.cli.ending import Ended, exit_code, lines
+from echokit.cli.ending import BROKEN_PIPE, Ended, exit_code, lines, tell
 
 __all__ = ["run"]
 
@@ -111,7 +111,8 @@ def run() -> int:
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)
+            # For the processes that it starts, too.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the whole run
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123 - the same
     for stream in (sys.stdout, sys.stderr):
@@ -158,9 +159,9 @@ def _tell(error: BaseException, *, debug: bool = False) -> int:
     with contextlib.suppress(OSError):
         if debug:
             print(_traceback(error), file=sys.stderr)
-        if not isinstance(error, BrokenPipeError):
+        if exit_code(error) != BROKEN_PIPE:
             for line in lines(error):
-                print(f"echokit: {line}", file=sys.stderr, flush=True)
+                tell(line)
     return exit_code(error)
 
 

@@ -1,13 +1,12 @@
 """`echokit compare` and `echokit merge`: what can be done with the results of loads."""
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echokit.cli.ending import Ended, exit_code, lines
+from echokit.cli.ending import Ended, exit_code, lines, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +55,7 @@ def compare(
         print(json.dumps({"changes": rows, "differences": notes, "exit_code": code}, indent=2))
     else:
         for note in notes:
-            print(f"echokit: {printable(note)}", file=sys.stderr)
+            tell(printable(note))
         print("\n".join(_table(changes)))
     if code:
         raise Ended(code)
@@ -146,10 +145,10 @@ def merge(
     with Outputs(out, None, "table", option="OUT") as outputs:
         outputs.write(merged)
     for line in _mixed(runs, found):
-        print(f"echokit: {printable(line)}", file=sys.stderr)
+        tell(printable(line))
     if out != _STDOUT:
         many = counted(len(merged.merged_from), "run")
-        print(f"echokit: {many} merged into {out}", file=sys.stderr)
+        tell(f"{many} merged into {out}")
 
 
 def _mixed(runs: list[Path], found: "list[Result]") -> "Iterator[str]":

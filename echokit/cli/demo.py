@@ -1,10 +1,9 @@
 """`echokit demo`: proves on this machine that echoing works."""
 
 import io
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from echokit.cli.ending import Ended
+from echokit.cli.ending import Ended, tell
 
 if TYPE_CHECKING:
     from echokit.framing.base import Framing
@@ -45,9 +44,7 @@ def demo() -> None:
         (socket.AF_INET6, "IPv6", "::1"),
     ):
         if family not in found:
-            print(
-                f"echokit: this machine has no {name} loopback ({host}); skipped", file=sys.stderr
-            )
+            tell(f"this machine has no {name} loopback ({host}); skipped")
             continue
         for framing in (Raw(), LengthPrefixed(), Delimited()):
             row, server, client = _echo(name, host, framing)

@@ -1,6 +1,8 @@
 """How a command ends: which exit code, and in which words."""
 
+import contextlib
 import errno
+import sys
 from typing import Any
 
 import typer
@@ -15,7 +17,7 @@ from echokit.errors import (
     reason,
 )
 
-__all__ = ["Ended", "Terminated", "exit_code", "lines"]
+__all__ = ["BROKEN_PIPE", "Ended", "Terminated", "exit_code", "lines", "tell"]
 
 FAILED = 1
 USAGE = 2
@@ -26,6 +28,12 @@ TERMINATED = 143
 
 # What writing to a file or device can fail with.
 _FULL = (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT)
+
+
+def tell(line: str) -> None:
+    """Say `line` on stderr. One that takes nothing changes nothing of how a command ends."""
+    with contextlib.suppress(OSError):
+        print(f"echokit: {line}", file=sys.stderr, flush=True)
 
 
 class Ended(Exception):
@@ -46,7 +54,8 @@ def exit_code(error: BaseException) -> int:
         return USAGE
     if isinstance(error, ResolveError | ListenError | DialError | WorkerError):
         return UNREACHABLE
-    if isinstance(error, BrokenPipeError):
+    # That of a file that was asked for is a failure like others.
+    if isinstance(error, BrokenPipeError) and error.filename is None:
         return BROKEN_PIPE
     if isinstance(error, Terminated):
         return TERMINATED

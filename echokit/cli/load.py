@@ -1,13 +1,12 @@
 """`echokit load`: the load generator and latency meter."""
 
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from echokit.cli.ending import Ended, exit_code, lines
+from echokit.cli.ending import Ended, exit_code, lines, tell
 from echokit.cli.load_interrupts import Interrupts
 from echokit.cli.options import ConnectTimeout, FramingName
 
@@ -219,7 +218,7 @@ def _run(ctx: typer.Context, outputs: "Outputs", interrupts: Interrupts) -> "Res
     from echokit.cli.load_progress import shown_progress
     from echokit.loadgen.session import Session
 
-    session = interrupts.session = Session(read_wish(ctx), tell=_tell)
+    session = interrupts.session = Session(read_wish(ctx), tell=tell)
     try:
         with shown_progress(quiet=outputs.quiet) as session.progress:
             session.run()
@@ -232,9 +231,5 @@ def _run(ctx: typer.Context, outputs: "Outputs", interrupts: Interrupts) -> "Res
     outputs.write(result)
     if not any(family.due for family in result.families.values()):
         cut = "interrupted before anything was measured"
-        _tell(cut if interrupts.code else "no exchange was begun")
+        tell(cut if interrupts.code else "no exchange was begun")
     return result
-
-
-def _tell(line: str) -> None:
-    print(f"echokit: {line}", file=sys.stderr, flush=True)

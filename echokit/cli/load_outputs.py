@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Self
 
-from echokit.cli.ending import exit_code, lines
+from echokit.cli.ending import exit_code, lines, tell
 from echokit.errors import ConfigError, reason
 
 if TYPE_CHECKING:
@@ -132,7 +132,8 @@ class Outputs:
             if option in self._files and _regular(self._files[option][0]):
                 self._try(option, result, failures)
         for failure in failures[1:]:
-            print("\n".join(f"echokit: {line}" for line in lines(failure)), file=sys.stderr)
+            for line in lines(failure):
+                tell(line)
         raise failures[0]
 
     def _try(self, option: str, result: "Result", failures: list[OSError]) -> bool:

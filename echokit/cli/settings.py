@@ -4,14 +4,13 @@ They are checked with the file's own rules, so that a flag, a variable and a key
 values and give the same errors.
 """
 
-import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
 
-from echokit.cli.ending import exit_code, lines
+from echokit.cli.ending import exit_code, lines, tell
 
 if TYPE_CHECKING:
     from echokit.config import Config, Override
@@ -110,7 +109,7 @@ def segmentation(settings: "Config") -> "Segmentation | None":
     """How what is sent is cut; if at random, the seed is told, so that it can be given again."""
     found = settings.segmentation
     if found is not None and found.how == "random":
-        print(f"echokit: what is sent is cut at random, from --seed {found.seed}", file=sys.stderr)
+        tell(f"what is sent is cut at random, from --seed {found.seed}")
     return found
 
 

@@ -6,6 +6,7 @@ so that a Ctrl-C at the terminal is its parent's to handle.
 """
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -40,8 +41,11 @@ class Child:
             undo.callback(ours.close)
             with theirs:
                 warnings = [f"-W{option}" for option in sys.warnoptions]
+                # It finds modules where we do, and not first where the user stands, as -m has it.
+                path = {"PYTHONPATH": os.pathsep.join(sys.path)}
                 self._process = subprocess.Popen(  # noqa: S603 - this Python, a module of ours
-                    [sys.executable, *warnings, "-m", module, str(theirs.fileno())],
+                    [sys.executable, *warnings, "-P", "-m", module, str(theirs.fileno())],
+                    env=os.environ | path,
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

@@ -56,6 +56,8 @@ class Generator:
         self._begun = False
         self._sending = False
         self._opening = False
+        # How many lanes, from the first on, have connected or failed by now, in `open`.
+        self._decided = 0
         self._interrupted = False
         # How long exchanges may begin, in the turn that runs: until then.
         self._sending_ended = 0.0
@@ -211,7 +213,11 @@ class Generator:
     def _settle(self) -> None:
         """End the turn once nothing may begin and nothing is owed."""
         if self._opening:
-            if all(lane.idle for lane in self._lanes):
+            # Idle once, idle until the first turn: none is looked at again for each that follows.
+            lanes = self._lanes
+            while self._decided < len(lanes) and lanes[self._decided].idle:
+                self._decided += 1
+            if self._decided == len(lanes):
                 self.reactor.stop()
         elif self._begun and not self._sending:
             owed = self.records.owed
@@ -232,10 +238,12 @@ class Generator:
 
     def connection_ended(self, lane: Lane) -> None:
         """`lane` has lost its connection."""
-        if self._sending:
-            self._revive(lane)
-        else:
+        if not self._sending:
             self._settle()
+        elif lane.failures_in_a_row:
+            self._revive_later(lane)
+        else:
+            self._revive(lane)
 
     def passes_over(self) -> bool:
         """A lane could not connect: whether an exchange counts as begun, as it found none."""
@@ -247,6 +255,9 @@ class Generator:
         if not self._sending:
             self._settle()
             return
+        self._revive_later(lane)
+
+    def _revive_later(self, lane: Lane) -> None:
         doublings = min(lane.failures_in_a_row - 1, 10)
         pause = min(_RETRY_AFTER * 2**doublings, _RETRY_LONGEST)
         self._later(lane, pause, lambda: self._revive(lane))

@@ -75,7 +75,7 @@ def _merged(results: Sequence[Result]) -> Result:
     began = _started(ordered[0])
     ended = max(_ended(result) for result in ordered)
     families = {
-        name: _merge_family([r for r in ordered if name in r.families], name)
+        name: _merge_family([r for r in ordered if name in r.families], name, began)
         for name in FAMILIES
         if any(name in result.families for result in ordered)
     }
@@ -195,7 +195,7 @@ def _merge_audits(ordered: Sequence[Result]) -> SelfAudit | None:
     )
 
 
-def _merge_family(ordered: Sequence[Result], name: FamilyName) -> FamilyResult:
+def _merge_family(ordered: Sequence[Result], name: FamilyName, began: datetime) -> FamilyResult:
     """One family of several runs that measured it."""
     families = [result.families[name] for result in ordered]
     seconds = [family.measured_s for family in families]
@@ -217,7 +217,7 @@ def _merge_family(ordered: Sequence[Result], name: FamilyName) -> FamilyResult:
 
     # Where one was a closed loop, nobody has asked for a rate of all.
     asked = all(family.requested_rate_per_s is not None for family in families)
-    offsets = [(_started(result) - _started(ordered[0])).total_seconds() for result in ordered]
+    offsets = [(_started(result) - began).total_seconds() for result in ordered]
     outcomes: Counter[str] = Counter()
     for family in families:
         outcomes.update(family.outcomes.model_dump())

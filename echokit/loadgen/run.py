@@ -22,6 +22,8 @@ __all__ = ["LoadRun", "NothingCameBack", "Progress"]
 
 # A turn has room for so many exchanges one after the other, at least.
 _EXCHANGES_A_TURN = 50
+# And for so many connects.
+_CONNECTS_A_TURN = 10
 # With a count and no duration: how long nothing may come back before the run is given up, beyond
 # the timeout, in seconds.
 _SILENCE = 10.0
@@ -149,6 +151,8 @@ class LoadRun:
             connects, error = crew.open(family)
             # They last for the measuring. What connects later, in the warm-up, is part of that.
             self.accounts[family].connect.add(connects)
+            # What connects as a turn ends begins anew in the next.
+            self._lengthen_turns(connects, _CONNECTS_A_TURN)
             if error is not None and not connects:
                 failures.append((str(address), error))
         if failures and len(failures) == len(self.addresses) and not self.interrupted:
@@ -161,17 +165,18 @@ class LoadRun:
             tally = crew.turn(
                 family, self.settings.warmup, last=True, longest=self.settings.warmup
             ).tally
-            self._lengthen_turns(tally)
+            # It ends with a wait for what is in flight: on a long way it should be longer.
+            self._lengthen_turns(tally.service, _EXCHANGES_A_TURN)
             self.warm_up.add(tally)
 
-    def _lengthen_turns(self, tally: Tally) -> None:
-        """A turn ends with a wait for what is in flight: on a long way it should be longer."""
-        if tally.service and self.settings.duration is not None:
-            service = Histogram()
-            service.add(tally.service)
-            median = (service.figure().p50_us or 0) / 1e6
+    def _lengthen_turns(self, times: Mapping[int, int], many: int) -> None:
+        """See to it that a turn has room for `many` of what took these times, told as how often."""
+        if times and self.settings.duration is not None:
+            seen = Histogram()
+            seen.add(times)
+            median = (seen.figure().p50_us or 0) / 1e6
             share = self.settings.duration / len(self.addresses)
-            self.turn_s = min(max(self.turn_s, _EXCHANGES_A_TURN * median), share)
+            self.turn_s = min(max(self.turn_s, many * median), share)
 
     def _take_turns(self, crew: Crew) -> None:
         order = list(self.addresses)
@@ -229,6 +234,9 @@ class LoadRun:
 
     def _look_for_silence(self, family: FamilyName) -> None:
         silent = self.accounts[family].silent_seconds
+        if self.interrupted:
+            # Its last turn was cut short.
+            return
         if self.settings.duration is None and silent > self.settings.timeout + _SILENCE:
             raise NothingCameBack(
                 f"nothing came back from {self.addresses[family]} for {silent:.0f}s"

@@ -10,7 +10,8 @@ __all__ = ["merge_slices"]
 
 def merge_slices(parts: Sequence[tuple[float, list[Slice]]]) -> list[Slice]:
     """The slices of the first, each with those of the others whose middle lies in it."""
-    (_, first), *others = parts
+    (began, first), *others = parts
+    first = [each.model_copy(update={"start_s": each.start_s + began}) for each in first]
     gathered = [[slice_] for slice_ in first]
     ends = [s.start_s for s in first[1:]] + [
         first[-1].start_s + first[-1].duration_s if first else 0
