@@ -1,6 +1,7 @@
 """The documents of `echokit load`: whole, whatever happens, or told why they are not."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from echokit import ConfigError
 from echokit.cli.load_outputs import Outputs
 from tests.cli.loads import QUICK, document_in
-from tests.cli.processes import COMMAND, run, start
+from tests.cli.processes import COMMAND, Running, run, start
 
 
 def test_the_document_has_what_was_asked_and_what_was_found(tmp_path: Path) -> None:
@@ -123,6 +124,34 @@ def test_a_table_that_cannot_be_shown_is_told_in_the_document(tmp_path: Path) ->
     document = document_in(path.read_bytes())
     assert (done.code, document["exit_code"]) == (1, 1)
     assert document["error"] == "cannot write to stdout: no space left on device"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_device_under_stderr_costs_no_measurement(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    shell = ("sh", "-c", 'exec "$@" 2>/dev/full', "sh", *COMMAND)
+    done = start("load", *QUICK, "--json", str(path), command=shell)
+    document = document_in(path.read_bytes())
+    assert (done.code, document["status"], document["error"]) == (0, "complete", None)
+
+
+def test_a_reader_of_a_document_that_leaves_is_told(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with Running("load", *QUICK, "--json", str(pipe)) as running:
+        # Opening waits for the other side; nobody reads on.
+        pipe.open("rb").close()
+        done = running.end()
+    assert done.code == 1
+    assert f"{pipe}: broken pipe" in done.told[-1]
+
+
+def test_modules_where_the_user_stands_are_not_run(tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('this is somebody else')\n")
+    stand = ("sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(tmp_path))
+    console = (sys.executable, "-P", "-W", "error", "-m", "echokit")
+    done = start("load", *QUICK, "--workers", "2", "-c", "2", command=(*stand, *console))
+    assert (done.code, b"somebody else" in done.err) == (0, False)
 
 
 def test_two_results_do_not_go_to_one_file(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "delays",
     "echoes",
     "echoes_twice",
+    "ends_at_once",
     "garbles",
     "never_answers",
     "resets",
@@ -48,6 +49,11 @@ class FakeServer:
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
 
+    @property
+    def _closes(self) -> bool:
+        """Whether it ends every connection as soon as it has taken it."""
+        return self._answer is ends_at_once
+
     def _serve(self) -> None:
         self._selector.register(self._theirs, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -59,6 +65,9 @@ class FakeServer:
                     return
                 if sock is self._listener:
                     sock, _ = self._listener.accept()
+                    if self._closes:
+                        sock.close()
+                        continue
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     self._selector.register(sock, selectors.EVENT_READ)
                     self.accepted += 1
@@ -91,6 +100,10 @@ class FakeServer:
 def echoes(_sock: socket.socket, data: bytes) -> bytes:
     """A good server."""
     return data
+
+
+def ends_at_once(_sock: socket.socket, _data: bytes) -> None:
+    """Whoever connects is taken, and closed: as a proxy that has nobody behind it does."""
 
 
 def never_answers(_sock: socket.socket, _data: bytes) -> bytes:

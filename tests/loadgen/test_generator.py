@@ -30,6 +30,7 @@ from tests.loadgen.servers import (
     delays,
     echoes,
     echoes_twice,
+    ends_at_once,
     garbles,
     never_answers,
     resets,
@@ -463,6 +464,13 @@ def test_a_connect_that_is_not_answered_times_out(
     assert time.monotonic() - began < 2
     tally = generator.turn(0.05)
     assert tally.outcomes["connect_timeout"] == tally.requests == 2
+
+
+def test_a_target_that_ends_connections_unasked_is_not_stormed(loading: Loading) -> None:
+    tally = _turn(loading(ends_at_once, rate=10.0), 1.0)
+    assert tally.outcomes["ok"] == 0
+    # With a pause that doubles before each; without, thousands.
+    assert 2 <= tally.idle_closes < 50
 
 
 @pytest.mark.one_family

@@ -160,6 +160,14 @@ def test_what_the_runs_do_not_agree_on_is_left_open() -> None:
     assert merged.target is None
 
 
+def test_slices_of_a_family_that_the_first_run_lacks_stand_where_they_were_measured() -> None:
+    first, second = _run([[1]]), _run([[2], [3]], at=90.0)
+    (family,) = second.families.values()
+    merged = merge([first, second.model_copy(update={"families": {"ipv6": family}})])
+    assert [each.start_s for each in merged.families["ipv4"].slices] == [0.0]
+    assert [each.start_s for each in merged.families["ipv6"].slices] == [90.0, 91.0]
+
+
 def test_merged_labels_keep_the_order_of_the_first_run() -> None:
     labels = {name: name.upper() for name in "hgfedcba"}
     runs = [_run([[1]], labels=labels), _run([[1]], at=1.0, labels=dict(sorted(labels.items())))]
