@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from echokit.client import EchoClient
     from echokit.config import Config, load
+    from echokit.config.limits import Limits
     from echokit.errors import (
         ConfigError,
         DialError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         ListenError,
         MessageTooLarge,
         ResolveError,
+        WorkerError,
     )
     from echokit.exchange import Exchange, Messages, Source
     from echokit.framing.base import Decoder, Framing
@@ -28,11 +30,14 @@ if TYPE_CHECKING:
     from echokit.framing.length_prefixed import LengthPrefixed
     from echokit.framing.raw import Raw
     from echokit.net.address import Address, Endpoint, resolve
+    from echokit.net.admission import Refusal
     from echokit.net.connection import Connection
     from echokit.net.dial import Attempt, Dialed, dial
     from echokit.net.handler import End, Ending
     from echokit.net.listen import Listeners, bind_listeners
     from echokit.net.reactor import Reactor
+    from echokit.net.segment import Segmentation
+    from echokit.observe.counters import Counters
     from echokit.observe.observer import Observer
     from echokit.server import EchoServer
 
@@ -44,6 +49,7 @@ _HOMES = {
     "Config": "config",
     "ConfigError": "errors",
     "Connection": "net.connection",
+    "Counters": "observe.counters",
     "Decoder": "framing.base",
     "Delimited": "framing.delimited",
     "DialError": "errors",
@@ -61,6 +67,7 @@ _HOMES = {
     "FramingError": "errors",
     "IncompleteMessage": "errors",
     "LengthPrefixed": "framing.length_prefixed",
+    "Limits": "config.limits",
     "ListenError": "errors",
     "Listeners": "net.listen",
     "MessageTooLarge": "errors",
@@ -68,8 +75,11 @@ _HOMES = {
     "Observer": "observe.observer",
     "Raw": "framing.raw",
     "Reactor": "net.reactor",
+    "Refusal": "net.admission",
     "ResolveError": "errors",
+    "Segmentation": "net.segment",
     "Source": "exchange",
+    "WorkerError": "errors",
     "bind_listeners": "net.listen",
     "dial": "net.dial",
     "load": "config",
@@ -82,6 +92,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Connection",
+    "Counters",
     "Decoder",
     "Delimited",
     "DialError",
@@ -99,6 +110,7 @@ __all__ = [
     "FramingError",
     "IncompleteMessage",
     "LengthPrefixed",
+    "Limits",
     "ListenError",
     "Listeners",
     "MessageTooLarge",
@@ -106,8 +118,11 @@ __all__ = [
     "Observer",
     "Raw",
     "Reactor",
+    "Refusal",
     "ResolveError",
+    "Segmentation",
     "Source",
+    "WorkerError",
     "__version__",
     "bind_listeners",
     "dial",

@@ -101,7 +101,7 @@ def show(
             ".".join(key): {"value": value, "from": origins.get(key, "default")}
             for key, value, _ in found
         }
-        print(json.dumps(document, indent=2))
+        print(json.dumps(document, indent=2, default=repr))
         return
     section: tuple[str, ...] = ()
     for key, _, written in found:
@@ -142,7 +142,7 @@ def _written(value: Any, metadata: list[Any]) -> str:
         return format_size(value)
     if any(isinstance(item, Duration) for item in metadata):
         return format_duration(value)
-    if value is None or isinstance(value, int):
+    if value is None or isinstance(value, int | float | list | dict):
         return json.dumps(value)
     if isinstance(value, tuple):
         return json.dumps(list(value))

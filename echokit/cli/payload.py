@@ -128,7 +128,7 @@ def _file(
         status = os.fstat(file.fileno())
         if settings.framing.transparent:
             if stat.S_ISREG(status.st_mode):
-                return _copies(file, count), WINDOW
+                return _copies(file, count, str(path)), WINDOW
             if count > 1:
                 raise ConfigError(f"--file: {path} is no regular file: it can be sent only once")
             # Whoever writes it may pause, or wait for the echo.
@@ -154,11 +154,17 @@ def _read(file: FileIO, limit: int | None) -> bytes:
     return b"".join(pieces)
 
 
-def _copies(file: FileIO, count: int) -> "Iterator[Source]":
+def _copies(file: FileIO, count: int, name: str) -> "Iterator[Source]":
     """The file so many times, each from its beginning."""
     from echokit.exchange import Messages
+
+    def read() -> bytes:
+        try:
+            return file.read(_PIECE)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, name) from error
 
     for number in range(count):
         if number:
             file.seek(0)
-        yield Messages(iter(lambda: file.read(_PIECE), b""))
+        yield Messages(iter(read, b""))

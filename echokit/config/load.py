@@ -237,7 +237,10 @@ def _found(value: Any) -> str:
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list | tuple):
-        scalars = all(isinstance(item, str | int | float) for item in value)
+        scalars = all(
+            isinstance(item, str | float) or (isinstance(item, int) and not abs(item) >> 64)
+            for item in value
+        )
         return str(list(value)) if scalars and len(str(value)) <= 60 else "a list"  # noqa: PLR2004 - what fits a line
     if value is None:
         return "nothing"

@@ -6,7 +6,6 @@ later chunks are added; the search goes on where it stopped, a delimiter's lengt
 so that no byte is looked at more than a few times, however the wire is cut.
 """
 
-from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -152,7 +151,7 @@ class Delimited(Framing):
             raise PydanticCustomError("delimiter", "cannot be written as UTF-8") from None
         return value
 
-    @cached_property
+    @property
     def _wire_delimiter(self) -> bytes:
         return self.delimiter.encode()
 

@@ -70,11 +70,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that uses `echokit_family` runs once for each family asked for."""
+    if "echokit_family" not in metafunc.fixturenames:
+        return
     own = any(
-        "echokit_family" in marker.args[0]
+        "echokit_family" in _names(marker)
         for marker in metafunc.definition.iter_markers("parametrize")
     )
-    if "echokit_family" in metafunc.fixturenames and not own:
+    # A fixture of that name in a conftest goes over this one, and says itself what it is. pytest
+    # has no public way to ask which one stands.
+    found = getattr(metafunc, "_arg2fixturedefs", {}).get("echokit_family")
+    ours = not found or found[-1].func.__module__ == __name__
+    if ours and not own:
         asked = _option(metafunc.config, "family")
         names = [name for name in _FAMILIES if asked in (name, "both")]
         metafunc.parametrize("echokit_family", names, indirect=True)
@@ -108,6 +114,8 @@ def echokit_family(request: pytest.FixtureRequest) -> socket.AddressFamily:
     # Without a parameter it was asked for by its name alone, as a test runs: the first asked for.
     asked = _option(request.config, "family")
     name = getattr(request, "param", "ipv4" if asked == "both" else asked)
+    if name not in _FAMILIES:
+        pytest.fail(f"echokit_family should be ipv4 or ipv6; found {name!r}", pytrace=False)
     family, literal = _FAMILIES[name]
     why = ""
     try:
@@ -199,6 +207,12 @@ def _wrong(servers: "list[RunningServer]") -> list[str]:
     return found
 
 
+def _names(marker: pytest.Mark) -> list[str]:
+    """What a parametrize marker gives values to, as one text or several, by place or by name."""
+    names = marker.args[0] if marker.args else marker.kwargs.get("argnames", "")
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+
+
 def _option(config: pytest.Config, name: str) -> Any:
     given = config.getoption(f"echokit_{name}")
     return config.getini(f"echokit_{name}") if given is None else given
@@ -211,7 +225,13 @@ def _config(
     from echokit.config import from_values
     from echokit.errors import ConfigError
 
-    literal = next(literal for found, literal in _FAMILIES.values() if found == family)
+    literal = dict(_FAMILIES.values()).get(family)
+    if literal is None:
+        pytest.fail(
+            f"{request.node.nodeid}: echokit_family should be AF_INET or AF_INET6; found "
+            f"{family!r}: is indirect=True missing?",
+            pytrace=False,
+        )
     values: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers(_MARKER))):
         if marker.args:

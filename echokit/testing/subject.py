@@ -1,7 +1,7 @@
 """A framing under proof: what it makes of messages and of bytes, with every slip told."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from echokit.errors import FramingError, IncompleteMessage
 from echokit.framing.base import Decoder, Framing
@@ -44,6 +44,9 @@ class BrokenRule(AssertionError):
             f"{type(framing).__name__} ({framing.type!r}) breaks the rule {rule!r}: "
             f"{RULES[rule]}.\n{shown}"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.framing, self.rule, self.shown)
 
 
 class Outcome:

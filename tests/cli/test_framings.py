@@ -64,6 +64,17 @@ def test_the_built_in_ones_stand_with_their_options_and_defaults() -> None:
             assert f"    {option}: {values}; default {default!r}\n        " in text
 
 
+def test_one_that_cannot_be_described_hides_no_other(tmp_path: Path) -> None:
+    code = PLUGIN.replace('Field("red", ', 'Field("red", alias="color", ')
+    _install(tmp_path, "fancy", code)
+    done = _run("framings", path=tmp_path)
+    assert done.code == 2
+    assert "delimited  (built in)" in done.out.decode()
+    assert done.complaint == (
+        "framing 'fancy' of fancy-echo 1.5 cannot be described: KeyError: 'colour'"
+    )
+
+
 def test_the_same_as_json() -> None:
     done = _run("framings", "--json")
     assert (done.code, done.err) == (0, b"")

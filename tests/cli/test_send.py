@@ -434,6 +434,12 @@ def test_a_named_pipe_is_read_once(echo_server: EchoServer, tmp_path: Path) -> N
     assert "can be sent only once" in done.complaint
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that fails")
+def test_a_file_that_cannot_be_read_is_told_by_its_name(echo_server: EchoServer) -> None:
+    done = run("send", *_to(echo_server), "--file", "/proc/self/mem")
+    assert (done.code, done.complaint) == (1, "/proc/self/mem: input/output error")
+
+
 def test_raw_output_without_a_stdout_is_refused(echo_server: EchoServer) -> None:
     close = ("sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "echokit")
     done = start("send", *_to(echo_server), "--output", "raw", "x", command=close)

@@ -132,6 +132,12 @@ timeout = "250ms"
             "4:16: framing.max_message: does not fit a prefix of 1 byte(s), which can say 255"
             " at most; found 256",
         ),
+        # More digits than Python writes.
+        (
+            f"segment: [0x{'F' * 8000}]",
+            "1:10: segment: should be a size of 1 to 16777216, a list of them, 'random' or"
+            " 'joined'; found a list",
+        ),
         (
             "framing: length-prefxed",
             "1:10: framing: no framing is called 'length-prefxed'; did you mean 'length-prefixed'?"

@@ -177,6 +177,12 @@ def test_options_of_another_type_or_out_of_range_are_refused(options: dict[str, 
     assert {problem["loc"] for problem in caught.value.errors()} == {tuple(options)}
 
 
+def test_a_copy_with_another_delimiter_has_it_on_the_wire() -> None:
+    framing = Delimited()
+    assert framing.encode(b"a") == b"a\n"
+    assert framing.model_copy(update={"delimiter": ";"}).encode(b"a") == b"a;"
+
+
 def test_the_longest_delimiter_works() -> None:
     framing = Delimited(delimiter="é" * 64)
     wire = framing.encode(b"x") * 2

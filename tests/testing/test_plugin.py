@@ -115,6 +115,65 @@ def test_a_test_runs_over_each_family(pytester: pytest.Pytester) -> None:
 
 
 @needs_both
+def test_other_parameters_stand_beside_the_families(pytester: pytest.Pytester) -> None:
+    source = """
+        import pytest
+
+        @pytest.mark.parametrize(argnames="x", argvalues=[1, 2])
+        def test_without_any(x):
+            pass
+
+        @pytest.mark.parametrize(argnames="x", argvalues=[1, 2])
+        def test_by_name(echokit_family, x):
+            pass
+
+        @pytest.mark.parametrize("not_echokit_family", [1])
+        def test_whose_name_has_ours_in_it(echokit_family, not_echokit_family):
+            pass
+
+        @pytest.mark.parametrize("x, echokit_family", [(1, "ipv6")], indirect=["echokit_family"])
+        def test_that_says_which(echokit_family, x):
+            pass
+    """
+    _run(pytester, source).assert_outcomes(passed=2 + 4 + 2 + 1)
+
+
+@pytest.mark.parametrize("params", ["", "(params=[1])"])
+def test_a_fixture_of_that_name_goes_over_ours(pytester: pytest.Pytester, params: str) -> None:
+    pytester.makeconftest(
+        f"""
+        import socket, pytest
+
+        @pytest.fixture{params}
+        def echokit_family():
+            return socket.AF_INET
+        """
+    )
+    source = "def test_it(echokit_server): assert echokit_server.host == '127.0.0.1'"
+    _run(pytester, source).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ("['ipv6']", "*found 'ipv6': is indirect=True missing?"),
+        ("['ipx'], indirect=True", "*echokit_family should be ipv4 or ipv6; found 'ipx'"),
+    ],
+)
+def test_a_wrong_family_is_told(pytester: pytest.Pytester, values: str, told: str) -> None:
+    source = f"""
+        import pytest
+
+        @pytest.mark.parametrize("echokit_family", {values})
+        def test_it(echokit_server):
+            pass
+    """
+    result = _run(pytester, source)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([told])
+
+
+@needs_both
 def test_every_fixture_brings_the_families_with_it(pytester: pytest.Pytester) -> None:
     tests = [
         f"@pytest.mark.parametrize('number', [1, 2])\n"

@@ -1,5 +1,7 @@
 """The proof kit: it passes what keeps the contract, and catches what does not, for its reason."""
 
+import pickle
+
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -71,6 +73,8 @@ def test_every_rule_has_a_framing_that_breaks_it() -> None:
 def test_the_smallest_bytes_are_shown() -> None:
     with pytest.raises(BrokenRule) as caught:
         check_framing(shelf.StripsSpaces())
+    # As a test runner does that has its tests in other processes.
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - ours
     # One message of one byte of white space is as small as it gets.
     assert "sent [b'\\t']" in caught.value.shown or "sent [b' ']" in caught.value.shown
 
