@@ -13,7 +13,7 @@ def framings(
 ) -> None:
     """List every framing: its options, their defaults, and the distribution that it is from."""
     from echokit.errors import ConfigError
-    from echokit.framing.registry import framing_names, framing_origin
+    from echokit.framing.registry import BUILT_IN, broken_plugin, framing_names
 
     found: list[dict[str, Any]] = []
     broken: list[str] = []
@@ -22,9 +22,11 @@ def framings(
             found.append(_described(name))
         except ConfigError as error:
             broken.extend(error.problems)
-        except Exception as error:  # noqa: BLE001 - a plugin's own, which must not hide the others
-            why = f"{type(error).__name__}: {error}"
-            broken.append(f"framing {name!r} of {framing_origin(name)} cannot be described: {why}")
+        except Exception as error:
+            # A plugin's own must not hide the others.
+            if name in BUILT_IN:
+                raise
+            broken.extend(broken_plugin(name, error).problems)
     if as_json:
         print(json.dumps({"framings": found, "broken": broken}, indent=2, default=repr))
     else:

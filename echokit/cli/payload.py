@@ -127,13 +127,9 @@ def _file(
         file = opened.enter_context(path.open("rb", buffering=0))
         status = os.fstat(file.fileno())
         if settings.framing.transparent:
-            if stat.S_ISREG(status.st_mode):
-                return _copies(file, count, str(path)), WINDOW
-            if count > 1:
+            if count > 1 and not stat.S_ISREG(status.st_mode):
                 raise ConfigError(f"--file: {path} is no regular file: it can be sent only once")
-            # Whoever writes it may pause, or wait for the echo.
-            cutter = settings.framing.cutter(_PIECE)
-            return [Stream(file.fileno(), cutter, str(path))], WINDOW
+            return _copies(file, count, settings.framing), WINDOW
         # What is no regular file may have no end: no more is read than a message may have.
         message = _read(file, limit)
         if limit is not None and len(message) > limit:
@@ -154,17 +150,9 @@ def _read(file: FileIO, limit: int | None) -> bytes:
     return b"".join(pieces)
 
 
-def _copies(file: FileIO, count: int, name: str) -> "Iterator[Source]":
+def _copies(file: FileIO, count: int, framing: "Framing") -> "Iterator[Source]":
     """The file so many times, each from its beginning."""
-    from echokit.exchange import Messages
-
-    def read() -> bytes:
-        try:
-            return file.read(_PIECE)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, name) from error
-
     for number in range(count):
         if number:
             file.seek(0)
-        yield Messages(iter(read, b""))
+        yield Stream(file.fileno(), framing.cutter(_PIECE), str(file.name))

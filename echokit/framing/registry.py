@@ -16,7 +16,14 @@ from pydantic import ValidationError
 from echokit.errors import ConfigError
 from echokit.framing.base import Framing
 
-__all__ = ["BUILT_IN", "framing_class", "framing_names", "framing_origin", "make_framing"]
+__all__ = [
+    "BUILT_IN",
+    "broken_plugin",
+    "framing_class",
+    "framing_names",
+    "framing_origin",
+    "make_framing",
+]
 
 GROUP = "echokit.framings"
 BUILT_IN = {
@@ -77,7 +84,12 @@ def make_framing(options: Mapping[str, Any]) -> Framing:
     except Exception as error:
         if name in BUILT_IN:
             raise
-        raise _broken(_plugin(name), f"{type(error).__name__}: {error}") from error
+        raise broken_plugin(name, error) from error
+
+
+def broken_plugin(name: str, error: Exception) -> ConfigError:
+    """What to raise for `error`, which the plugin that brings the framing `name` has raised."""
+    return _broken(_plugin(name), f"{type(error).__name__}: {error}")
 
 
 def _plugin(name: str) -> EntryPoint:

@@ -56,7 +56,8 @@ class Generator:
         self._begun = False
         self._sending = False
         self._opening = False
-        # How many lanes, from the first on, have connected or failed by now, in `open`.
+        # How many lanes, from the first on, have connected or failed by now, in `open`. They stay
+        # idle up to the first turn, so that none is looked at again for each that follows.
         self._decided = 0
         self._interrupted = False
         # How long exchanges may begin, in the turn that runs: until then.
@@ -213,7 +214,6 @@ class Generator:
     def _settle(self) -> None:
         """End the turn once nothing may begin and nothing is owed."""
         if self._opening:
-            # Idle once, idle until the first turn: none is looked at again for each that follows.
             lanes = self._lanes
             while self._decided < len(lanes) and lanes[self._decided].idle:
                 self._decided += 1

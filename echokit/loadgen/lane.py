@@ -37,7 +37,7 @@ class Lane:
     __slots__ = (
         "_ask", "_began", "_chunk_size", "_connecting_for", "_connecting_since", "_cursor", "_due",
         "_fd", "_generator", "_mask", "_messages", "_queued", "_reading", "_records", "_sock",
-        "_take", "_unsent", "_wires", "connected", "failures_in_a_row", "listed", "used", "waiting",
+        "_take", "_unsent", "_wires", "connected", "failures_in_a_row", "listed", "waiting",
     )  # fmt: skip
 
     def __init__(self, generator: "Generator", number: int) -> None:
@@ -69,8 +69,8 @@ class Lane:
         self._unsent: memoryview | None = None
         self._queued: list[bytes] = []
         self.connected = False
-        # Whether anything has been sent over the connection.
-        self.used = True
+        # How often in a row it could not connect, or has with nothing sent yet: a connection that
+        # ends like that is as one that was not taken.
         self.failures_in_a_row = 0
         # Whether the generator has it among those that are free.
         self.listed = False
@@ -123,7 +123,8 @@ class Lane:
         self._records.connect.append(monotonic_ns() - self._connecting_since)
         self._connecting_since, self._connecting_for = None, 0
         self._fd = sock.fileno()
-        self.connected, self.used = True, False
+        self.failures_in_a_row += 1
+        self.connected = True
         reactor = self._generator.reactor
         reactor.remove(sock.fileno())
         self._reading = ARRIVAL
@@ -159,7 +160,7 @@ class Lane:
 
     def transmit(self, count: int, due: int) -> None:
         """Send the next `count` messages, which have been counted as begun; it is connected."""
-        self.used = True
+        self.failures_in_a_row = 0
         cursor = self._cursor
         sent_at = monotonic_ns()
         records = self._records
@@ -314,8 +315,6 @@ class Lane:
         sock = self._sock
         if self.connected and sock is not None:
             self._records.note_connection(tcp_info(sock))
-            # One that a peer ends before anything was sent is as one that it has not taken.
-            self.failures_in_a_row = 0 if self.used else self.failures_in_a_row + 1
         self._sock, self._fd, self.connected, self._connecting_since = None, -1, False, None
         self._began = None
         self._renew()

@@ -170,7 +170,7 @@ class LoadRun:
             self.warm_up.add(tally)
 
     def _lengthen_turns(self, times: Mapping[int, int], many: int) -> None:
-        """See to it that a turn has room for `many` of what took these times, told as how often."""
+        """See to it that a turn has room for `many` of what took these times: how often each, in us."""
         if times and self.settings.duration is not None:
             seen = Histogram()
             seen.add(times)
@@ -234,10 +234,9 @@ class LoadRun:
 
     def _look_for_silence(self, family: FamilyName) -> None:
         silent = self.accounts[family].silent_seconds
-        if self.interrupted:
-            # Its last turn was cut short.
-            return
-        if self.settings.duration is None and silent > self.settings.timeout + _SILENCE:
+        patience = self.settings.timeout + _SILENCE
+        # An interrupt is an end of its own.
+        if self.settings.duration is None and silent > patience and not self.interrupted:
             raise NothingCameBack(
                 f"nothing came back from {self.addresses[family]} for {silent:.0f}s"
             )

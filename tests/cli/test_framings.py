@@ -71,8 +71,39 @@ def test_one_that_cannot_be_described_hides_no_other(tmp_path: Path) -> None:
     assert done.code == 2
     assert "delimited  (built in)" in done.out.decode()
     assert done.complaint == (
-        "framing 'fancy' of fancy-echo 1.5 cannot be described: KeyError: 'colour'"
+        "framing 'fancy' of fancy-echo 1.5 cannot be used: KeyError: 'colour'"
     )
+
+
+def test_options_of_any_kind_are_shown_as_a_file_that_says_the_same(tmp_path: Path) -> None:
+    code = """\
+from typing import Literal
+from echokit.framing.raw import Raw
+
+class Fancy(Raw):
+    type: Literal["fancy"] = "fancy"
+    ratio: float = 0.5
+    steps: list[int] = [1, 2]
+    names: dict[str, int] = {"a": 1}
+"""
+    _install(tmp_path, "fancy", code)
+    shown = _run("config", "show", "--framing", "fancy", path=tmp_path)
+    assert (shown.code, shown.err) == (0, b"")
+    saved = tmp_path / "saved.yaml"
+    saved.write_bytes(shown.out)
+    again = _run("config", "show", "--json", "--config", str(saved), path=tmp_path)
+    assert (again.code, again.err) == (0, b"")
+    values = {key: found["value"] for key, found in json.loads(again.out).items()}
+    options = ("framing.ratio", "framing.steps", "framing.names")
+    assert [values[option] for option in options] == [0.5, [1, 2], {"a": 1}]
+
+
+def test_what_json_has_no_word_for_is_shown_as_python_has_it(tmp_path: Path) -> None:
+    code = PLUGIN.replace("must: int = Field(", "must: int = Field(1, ")
+    _install(tmp_path, "fancy", code)
+    done = _run("config", "show", "--json", "--framing", "fancy", path=tmp_path)
+    assert (done.code, done.err) == (0, b"")
+    assert json.loads(done.out)["framing.mark"]["value"] == "b'!'"
 
 
 def test_the_same_as_json() -> None:

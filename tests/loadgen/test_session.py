@@ -3,8 +3,9 @@
 import re
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import pytest
@@ -38,6 +39,7 @@ from tests.loadgen.servers import (
 )
 
 NAMES: dict[int, FamilyName] = {socket.AF_INET: "ipv4", socket.AF_INET6: "ipv6"}
+ANYWHERE = Address(socket.AF_INET, ("192.0.2.1", 7))
 EVERY = [NAMES[family] for family in AVAILABLE]
 
 
@@ -556,3 +558,27 @@ def test_a_turn_is_longer_where_the_way_is(host: str) -> None:
     assert result.settings is not None
     # Fifty exchanges of about 5 ms.
     assert 0.25 <= result.settings.turn_s <= 0.5
+
+
+def test_turns_have_room_for_connects_that_take_long() -> None:
+    class Slow(Crew):
+        def __init__(self) -> None:
+            pass
+
+        def open(self, family: FamilyName) -> tuple[Counter[int], OSError | None]:  # noqa: ARG002
+            # In us.
+            return Counter({80_000: 3}), None
+
+    run = LoadRun(_settings(duration=10.0), {"ipv4": ANYWHERE})
+    run._open(Slow())
+    assert run.turn_s == pytest.approx(0.8, rel=0.01)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_an_interrupt_is_an_end_of_its_own_also_where_nothing_comes_back(interrupted: bool) -> None:
+    run = LoadRun(_settings(duration=None, count=100, timeout=3.0), {"ipv4": ANYWHERE})
+    run.accounts["ipv4"].silent_seconds = 14.0
+    run.interrupted = interrupted
+    told = pytest.raises(NothingCameBack, match="for 14s")
+    with nullcontext() if interrupted else told:
+        run._look_for_silence("ipv4")

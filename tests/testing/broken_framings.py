@@ -393,6 +393,15 @@ class GivesBytearrays(Sound):
         return Broken(self.max_message)
 
 
+class EncodesNothing(Sound):
+    """Encode: it forgets to return what it has made."""
+
+    def encode(self, message: bytes) -> bytes:
+        """No return."""
+        super().encode(message)
+        return None  # type: ignore[return-value]  # that is the fault
+
+
 class EncodesBytearrays(Sound):
     """Encode: what it gives is no bytes."""
 
