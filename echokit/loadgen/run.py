@@ -170,7 +170,7 @@ class LoadRun:
             self.warm_up.add(tally)
 
     def _lengthen_turns(self, times: Mapping[int, int], many: int) -> None:
-        """See to it that a turn has room for `many` of what took these times: how often each, in us."""
+        """See to it that a turn has room for `many` of what took `times`: in us, how often each."""
         if times and self.settings.duration is not None:
             seen = Histogram()
             seen.add(times)
