@@ -27,10 +27,12 @@ class StartUp(Comparison):
     Attributes:
         args: The command's.
         imports: What the other process imports.
+        least: A program of ours that does the same with as little as there can be, if there is one.
     """
 
     args: tuple[str, ...]
     imports: str
+    least: str = ""
 
     over_network = False
 
@@ -45,12 +47,12 @@ class StartUp(Comparison):
         return f"python -c 'import {self.imports}'"
 
     def estimate(self, bench: Bench) -> float:  # noqa: ARG002 - no window
-        """Two starts."""
-        return 0.5
+        """A few starts."""
+        return 0.75 if self.least else 0.5
 
     @contextlib.contextmanager
     def commands(self, bench: Bench, host: str) -> Iterator[Commands]:
-        """Both of them."""
+        """All of them."""
         script = Path(sys.executable).parent / "echokit"
         ours = [str(script)] if script.exists() else [sys.executable, "-m", "echokit"]
         bare = [sys.executable, "-c", f"import {self.imports}"]
@@ -61,10 +63,14 @@ class StartUp(Comparison):
             # A message, as without one it would be what comes on stdin.
             sends = self.args[0] == "send"
             target = ["hello", "--host", host, "--port", str(server.port)] if sends else []
-            yield {
+            commands = {
                 self.ours: lambda: _started([*ours, *self.args, *target], core),
                 self.bare: lambda: _started(bare, core),
             }
+            if self.least:
+                least = [sys.executable, str(ROOT / "benchmarks" / self.least), *target]
+                commands[self.least] = lambda: _started(least, core)
+            yield commands
 
 
 def _started(command: list[str], core: int | None) -> Figures:
@@ -79,5 +85,7 @@ def _started(command: list[str], core: int | None) -> Figures:
 
 STARTUPS: tuple[StartUp, ...] = (
     StartUp("startup-version", "start-up of `echokit --version`", ("--version",), "typer"),
-    StartUp("startup-send", "start-up of `echokit send`", ("send",), "typer, pydantic"),
+    StartUp(
+        "startup-send", "start-up of `echokit send`", ("send",), "typer, pydantic", "typer_send.py"
+    ),
 )

@@ -76,7 +76,7 @@ def test_memory_and_start_up_are_measured_too(tmp_path: Path) -> None:
     done = _run(*args)
     assert done.returncode == 0, done.stderr
     samples = json.loads(file.read_text())["samples"]
-    assert len(samples) == 4
+    assert len(samples) == 5
     assert all(1 < sample["figures"]["wall_ms"] < 30_000 for sample in samples)
     assert "echokit --version" in done.stdout
 
@@ -105,8 +105,8 @@ def test_the_list_tells_how_long_what_is_asked_for_takes() -> None:
     args = ["--list", "--case", "startup-*", "--rounds", "59"]
     lines = _run(*args).stdout.splitlines()
     takes = {line.split()[0]: line.split()[1] for line in lines if " min " in line}
-    assert takes == {"startup-version": "0.5", "startup-send": "0.5"}
-    assert "  all that is asked for   1.0 min, about" in lines
+    assert takes == {"startup-version": "0.5", "startup-send": "0.8"}
+    assert "  all that is asked for   1.2 min, about" in lines
 
 
 @pytest.mark.parametrize(

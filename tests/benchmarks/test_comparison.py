@@ -1,6 +1,7 @@
 """Commands beside each other: rounds, failures, and `echokit load` beside the generator in C."""
 
 import contextlib
+import inspect
 import itertools
 import sys
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.build import UnavailableError
+from benchmarks.build import ROOT, UnavailableError
 from benchmarks.cases import Bench
 from benchmarks.comparison import Commands, Comparison, compare
 from benchmarks.generator import LoadFailedError, choose_generator, finished
@@ -17,6 +18,9 @@ from benchmarks.measure import Results
 from benchmarks.peers import ServerFailedError
 from benchmarks.processes import Cores, choose_cores
 from benchmarks.startup import STARTUPS
+from benchmarks.typer_send import signature
+from echokit.cli.send import send
+from echokit.testing import RunningServer
 
 BENCH = Bench(choose_generator("python"), Cores(None, None), warmup=0.02, seconds=0.1)
 
@@ -81,6 +85,24 @@ def test_a_command_that_fails_is_told_in_its_own_words() -> None:
     told = {sample.peer: sample.failure for sample in results.samples}
     assert told[version.bare] is None
     assert "--vision" in str(told["echokit --vision"])
+
+
+def test_the_least_program_that_sends_takes_as_many_arguments_as_the_command() -> None:
+    theirs = signature().parameters.values()
+    # But its context, which no user gives.
+    ours = [p for p in inspect.signature(send).parameters.values() if p.name != "ctx"]
+    flags = [sum(p.default is False for p in parameters) for parameters in (theirs, ours)]
+    assert (len(theirs), flags[0]) == (len(ours), flags[1])
+
+
+@pytest.mark.slow
+def test_the_least_program_that_sends_does_send(echokit_server: RunningServer) -> None:
+    [case] = (case for case in STARTUPS if case.least)
+    where = ["--host", echokit_server.host, "--port", str(echokit_server.port)]
+    done = finished(
+        [sys.executable, str(ROOT / "benchmarks" / case.least), "hello", *where], None, 30
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
 
 
 def test_what_takes_too_long_is_ended() -> None:
