@@ -119,6 +119,8 @@ class OpenLoop:
         # in it any more.
         self._up = 0
         self._over = False
+        # How many lanes, from the first on, have nothing under way any more that began before that.
+        self._past = 0
         self._patience = int(plan.timeout * 1e9)
         # How many exchanges are waited for at the turn's end, and since when.
         self._owed = self._owed_since = 0
@@ -141,7 +143,7 @@ class OpenLoop:
         """
         self._left = count
         self._last_turn = last
-        self._up, self._over, self._owed = 0, False, 0
+        self._up, self._over, self._past, self._owed = 0, False, 0, 0
         # It has waited for a lane, in an earlier turn.
         waited = self._schedule.left > 0
         # All at once: what is due finds every lane that is free.
@@ -188,8 +190,7 @@ class OpenLoop:
         now = monotonic_ns()
         self._up = self._up or now
         in_time = now - self._up < self._patience
-        begun = (lane.since for lane in lanes)
-        if not self._over and in_time and any(at and at <= self._up for at in begun):
+        if not self._over and in_time and self._straggles(lanes):
             # Beyond the next look, so that nothing is late for it.
             self._schedule.reach(now + 2 * OVERTIME_NS)
             self._dispatch(waited=False)
@@ -203,6 +204,16 @@ class OpenLoop:
         self._dispatch(waited=False)
         # What waits for a place just now would in any other turn have had one a moment later.
         return self._last_turn and in_time and 0 < self._schedule.left <= self._places
+
+    def _straggles(self, lanes: list[Lane]) -> bool:
+        """Whether an exchange is under way that began before the turn's time was up."""
+        # What a lane begins from now on is later: none needs to be looked at again.
+        while self._past < len(lanes):
+            since = lanes[self._past].since
+            if since is not None and since <= self._up:
+                return True
+            self._past += 1
+        return False
 
     def asks(self) -> bool:
         """Whether something is due that has not begun."""

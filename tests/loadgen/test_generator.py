@@ -570,3 +570,32 @@ def test_memory_stays_flat_however_long_it_runs(loading: Loading) -> None:
     # as a turn needs.
     assert more_blocks - blocks < 3000
     assert more_memory - memory < 32 << 20
+
+
+@pytest.mark.one_family
+def test_a_turn_that_goes_on_for_one_lane_does_not_look_at_the_others_over_and_over(
+    loading: Loading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes = 200
+    seen: list[socket.socket] = []
+
+    def but_the_last(sock: socket.socket, data: bytes) -> bytes:
+        if sock not in seen:
+            seen.append(sock)
+        return b"" if seen.index(sock) == lanes - 1 else data
+
+    looks = 0
+    since: property = vars(Lane)["since"]
+
+    def counted(lane: Lane) -> int | None:
+        nonlocal looks
+        looks += 1
+        found: int | None = since.__get__(lane)
+        return found
+
+    monkeypatch.setattr(Lane, "since", property(counted))
+    generator = loading(but_the_last, connections=lanes, rate=4000.0, timeout=0.3)
+    tally = _turn(generator, 0.1)
+    assert tally.outcomes["timeout"] == 1
+    # It goes on for 0.3 s, in steps of a millisecond.
+    assert looks < lanes + 400
