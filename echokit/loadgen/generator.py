@@ -22,6 +22,8 @@ from echokit.net.stream import SMALL
 
 __all__ = ["Generator"]
 
+# How much is joined, in bytes: what is in flight is else no copy, but the pool's own messages.
+_BATCH = 256 << 10
 # The pause before a lane tries again to connect; doubled with each failure, up to the longest.
 _RETRY_AFTER = 0.01
 _RETRY_LONGEST = 1.0
@@ -33,6 +35,7 @@ class Generator:
     """The lanes to one address, in a reactor of their own.
 
     Attributes:
+        batch: How many messages a lane joins, at most, to write them at once.
         first_ask: How much the first reads of a lane ask for.
         last_error: Why the last connect that failed did so.
     """
@@ -40,7 +43,9 @@ class Generator:
     def __init__(self, plan: Plan, payloads: Payloads) -> None:
         self.plan = plan
         self.payloads = payloads
-        small = payloads.longest * plan.in_flight <= SMALL
+        longest = payloads.longest
+        self.batch = max(1, _BATCH // longest)
+        small = longest * plan.in_flight <= SMALL
         self.first_ask = min(SMALL if small else plan.chunk_size, plan.chunk_size)
         self.own_response = plan.churn or plan.rate is not None
         self.records = Records(own_response=self.own_response)

@@ -6,6 +6,7 @@ through the framing's own decoder.
 """
 
 import errno
+from collections import deque
 from os import read, write
 from time import monotonic_ns
 from typing import TYPE_CHECKING
@@ -35,9 +36,10 @@ class Lane:
     """
 
     __slots__ = (
-        "_ask", "_began", "_chunk_size", "_connecting_for", "_connecting_since", "_cursor", "_due",
-        "_fd", "_generator", "_mask", "_messages", "_queued", "_reading", "_records", "_sock",
-        "_take", "_unsent", "_wires", "connected", "failures_in_a_row", "listed", "waiting",
+        "_ask", "_batch", "_began", "_chunk_size", "_connecting_for", "_connecting_since",
+        "_cursor", "_due", "_fd", "_generator", "_mask", "_messages", "_queued", "_reading",
+        "_records", "_sock", "_take", "_unsent", "_wires", "connected", "failures_in_a_row",
+        "listed", "waiting",
     )  # fmt: skip
 
     def __init__(self, generator: "Generator", number: int) -> None:
@@ -47,6 +49,7 @@ class Lane:
         self._messages, self._wires = payloads.messages, payloads.wires
         # The pool's size is a power of two.
         self._mask = len(payloads) - 1
+        self._batch = generator.batch
         self._cursor = payloads.start(number)
         self._chunk_size = generator.plan.chunk_size
         # How much a read asks for: room for much costs more to have and give back than it is worth
@@ -67,7 +70,7 @@ class Lane:
         # What has been sent and has to come back.
         self._renew()
         self._unsent: memoryview | None = None
-        self._queued: list[bytes] = []
+        self._queued: deque[bytes] = deque()
         self.connected = False
         # How often in a row it could not connect, or has with nothing sent yet: a connection that
         # ends like that is as one that was not taken.
@@ -174,9 +177,15 @@ class Lane:
             indices = [(cursor + step) & self._mask for step in range(count)]
             self._cursor = (cursor + count) & self._mask
             messages = [self._messages[index] for index in indices]
-            data = b"".join([self._wires[index] for index in indices])
+            wires = [self._wires[index] for index in indices]
             self.waiting.extend([(message, due or sent_at, sent_at) for message in messages])
             records.bytes_sent += sum(map(len, messages))
+            if count > self._batch or self._unsent is not None:
+                self._queued.extend(wires)
+                if self._unsent is None:
+                    self._wait_to_send(memoryview(self._next_queued()))
+                return
+            data = b"".join(wires)
         if self._unsent is not None:
             self._queued.append(data)
             return
@@ -199,6 +208,10 @@ class Lane:
         wanted = self._reading if self._unsent is None else READ | WRITE
         self._generator.reactor.modify(self._fd, wanted)
 
+    def _next_queued(self) -> bytes:
+        queued = self._queued
+        return b"".join([queued.popleft() for _ in range(min(len(queued), self._batch))])
+
     def _on_writable(self) -> None:
         if self._unsent is None:
             return
@@ -212,8 +225,7 @@ class Lane:
         if sent < len(self._unsent):
             self._unsent = self._unsent[sent:]
         elif self._queued:
-            self._unsent = memoryview(b"".join(self._queued))
-            self._queued.clear()
+            self._unsent = memoryview(self._next_queued())
         else:
             self._unsent = None
             self._watch()

@@ -6,6 +6,7 @@ import socket
 import statistics
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic_ns
@@ -93,6 +94,20 @@ def test_messages_larger_than_every_buffer_come_back_whole(loading: Loading) -> 
     tally = _turn(loading(echoes, (3 << 20, 3 << 20), connections=2), 10.0, 4)
     assert dict(tally.outcomes) == {"ok": 4}
     assert tally.bytes_received == 4 * (3 << 20)
+
+
+@pytest.mark.one_family
+def test_large_messages_in_flight_come_back_whole_and_are_no_copies(loading: Loading) -> None:
+    generator = loading(echoes, (1 << 20, 1 << 20), connections=2, in_flight=40)
+    tracemalloc.start()
+    try:
+        tally = _turn(generator, 30.0, 100)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert dict(tally.outcomes) == {"ok": 100}
+    # 80 MiB are in flight; the server of this test, too, has a buffer of its own.
+    assert peak < 16 << 20
 
 
 @pytest.mark.one_family
