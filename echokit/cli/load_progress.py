@@ -49,7 +49,12 @@ def _drawn(progress: "Progress") -> "RenderableType":
     bar.add_row(ProgressBar(total=1.0, completed=progress.share, width=40), f"{progress.share:.0%}")
 
     lines = [
-        Text(f"{FAMILY_TITLES[family]}  {_so_far(account)}", overflow="ellipsis", no_wrap=True)
+        Text(
+            f"{FAMILY_TITLES[family]}  "
+            + ("warming up" if family == progress.warming_up else _so_far(account)),
+            overflow="ellipsis",
+            no_wrap=True,
+        )
         for family, account in progress.accounts.items()
     ]
     return Group(bar, *lines)

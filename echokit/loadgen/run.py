@@ -24,6 +24,8 @@ __all__ = ["LoadRun", "NothingCameBack", "Progress"]
 _EXCHANGES_A_TURN = 50
 # And for so many connects.
 _CONNECTS_A_TURN = 10
+# A longer warm-up has turns of so many seconds: what a turn has noted is folded at its end.
+_WARM_UP_TURN = 1.0
 # With a count and no duration: how long nothing may come back before the run is given up, beyond
 # the timeout, in seconds.
 _SILENCE = 10.0
@@ -44,10 +46,12 @@ class Progress:
     Attributes:
         share: 0 to 1.
         accounts: What the families have given so far.
+        warming_up: The family that is warmed up just now, as nothing is measured yet.
     """
 
     share: float
     accounts: Mapping[FamilyName, Account]
+    warming_up: FamilyName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +164,15 @@ class LoadRun:
 
     def _warm_up(self, crew: Crew) -> None:
         for family in self.addresses:
-            if self.interrupted or not self.settings.warmup:
-                continue
-            tally = crew.turn(
-                family, self.settings.warmup, last=True, longest=self.settings.warmup
-            ).tally
-            # It ends with a wait for what is in flight: on a long way it should be longer.
-            self._lengthen_turns(tally.service, _EXCHANGES_A_TURN)
-            self.warm_up.add(tally)
+            warmed = Tally()
+            while (left := self.settings.warmup - warmed.seconds) > 0 and not self.interrupted:
+                last = left < _WARM_UP_TURN * 1.01
+                seconds = left if last else _WARM_UP_TURN
+                warmed.add(crew.turn(family, seconds, last=last, longest=left).tally)
+                self._tell_progress(family)
+            # A turn ends with a wait for what is in flight: on a long way it should be longer.
+            self._lengthen_turns(warmed.service, _EXCHANGES_A_TURN)
+            self.warm_up.add(warmed)
 
     def _lengthen_turns(self, times: Mapping[int, int], many: int) -> None:
         """See to it that a turn has room for `many` of what took `times`: in us, how often each."""
@@ -196,8 +201,7 @@ class LoadRun:
                 self._cpu_seconds += turn.cpu_share * turn.tally.seconds
                 self.accounts[family].add(start, turn.tally)
                 self._look_for_silence(family)
-                if self._progress is not None:
-                    self._progress(Progress(self._share(), self.accounts))
+                self._tell_progress()
             order.reverse()
 
     def _remains(self, family: FamilyName) -> "_Remains | None":
@@ -231,6 +235,10 @@ class LoadRun:
             if self.settings.count is not None:
                 shares.append((total.requests + total.unsent) / self.settings.count)
         return min(1.0, max(shares))
+
+    def _tell_progress(self, warming_up: FamilyName | None = None) -> None:
+        if self._progress is not None:
+            self._progress(Progress(self._share(), self.accounts, warming_up))
 
     def _look_for_silence(self, family: FamilyName) -> None:
         silent = self.accounts[family].silent_seconds

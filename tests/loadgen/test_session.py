@@ -65,7 +65,7 @@ def _load(target: Endpoint | None, objectives: str = "", **given: Any) -> Result
     return session.result()
 
 
-def _address(server: FakeServer, host: str) -> Address:
+def _address(server: FakeServer | EchoServer, host: str) -> Address:
     (address,) = resolve(host, server.port)
     return address
 
@@ -119,6 +119,29 @@ def test_the_families_take_turns_in_an_order_that_turns_round() -> None:
         for slice_ in family.slices
     )
     assert [name for _, name in starts] == turns
+
+
+def test_a_long_warm_up_is_told_and_what_it_notes_is_folded_meanwhile(
+    both: EchoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echokit.loadgen.run._WARM_UP_TURN", 0.05)
+    turns: list[tuple[FamilyName | None, float]] = []
+
+    def progress(now: Progress) -> None:
+        turns.append((now.warming_up, now.share))
+
+    settings = _settings(warmup=0.2, duration=0.2)
+    addresses = {NAMES[family]: _address(both, host) for family, host in AVAILABLE.items()}
+    run = LoadRun(settings, addresses, progress)
+    run.measure()
+    told = [family for family, _ in turns if family is not None]
+    # The last of the four may be a little longer.
+    assert list(dict.fromkeys(told)) == EVERY
+    assert all(2 <= told.count(family) <= 4 for family in EVERY)
+    assert all(share == 0.0 for family, share in turns if family is not None)
+    assert turns[-1] == (None, 1.0)
+    assert run.warm_up.outcomes["ok"] == run.warm_up.requests > 0
+    assert run.warm_up.seconds == pytest.approx(0.2 * len(EVERY), rel=0.5)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -288,7 +311,7 @@ def test_a_target_that_dies_fails_the_run_whatever_objectives_say(
         server = opened.enter_context(FakeServer(host, echoes))
         session = _session(Endpoint(host, server.port), objectives, rate=rate, duration=0.5)
         # After the first of ten turns.
-        session.progress = lambda _now: opened.close()
+        session.progress = lambda now: None if now.warming_up else opened.close()
         session.run()
     result = session.result()
     _died(result)
