@@ -20,7 +20,7 @@ __all__ = ["shown_progress"]
 
 @contextmanager
 def shown_progress(*, quiet: bool) -> "Iterator[Callable[[Progress], None] | None]":
-    """What to call after each turn; None where nothing is to be shown.
+    """What to call between turns; None where nothing is to be shown.
 
     Nothing is drawn but between turns, when nothing is in flight: showing costs the run nothing.
     """

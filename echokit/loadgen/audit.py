@@ -79,7 +79,7 @@ def audit(run: LoadRun, where: Environment, calibration: Calibration | None) -> 
         cpu_share=run.cpu_share,
         lateness_of="timer" if settings.rate is None else "sends",
         lateness=lateness.figure(),
-        warm_up=WarmUp(requests=run.warm_up.requests, failed=run.warm_up.failed),
+        warm_up=WarmUp(requests=run.warm_up.total.requests, failed=run.warm_up.total.failed),
         calibration=calibration,
         trustworthy=not findings,
         verdict="; ".join(findings) or _TRUSTWORTHY,

@@ -14,7 +14,6 @@ from echokit.loadgen.account import Account
 from echokit.loadgen.crew import Crew
 from echokit.loadgen.histogram import Histogram
 from echokit.loadgen.measured import FamilyName
-from echokit.loadgen.records import Tally
 from echokit.loadgen.settings import LoadSettings
 from echokit.net.address import Address
 
@@ -24,7 +23,7 @@ __all__ = ["LoadRun", "NothingCameBack", "Progress"]
 _EXCHANGES_A_TURN = 50
 # And for so many connects.
 _CONNECTS_A_TURN = 10
-# A longer warm-up has turns of so many seconds: what a turn has noted is folded at its end.
+# A warm-up has turns of so many seconds at most: what one has noted is folded at its end.
 _WARM_UP_TURN = 1.0
 # With a count and no duration: how long nothing may come back before the run is given up, beyond
 # the timeout, in seconds.
@@ -46,7 +45,7 @@ class Progress:
     Attributes:
         share: 0 to 1.
         accounts: What the families have given so far.
-        warming_up: The family that is warmed up just now, as nothing is measured yet.
+        warming_up: The family that is warmed up in the turn that begins; None where it is measured.
     """
 
     share: float
@@ -94,7 +93,7 @@ class LoadRun:
         self.accounts: dict[FamilyName, Account] = {
             family: Account(open_loop=open_loop) for family in addresses
         }
-        self.warm_up = Tally()
+        self.warm_up = Account()
         self.turn_s = settings.turn_seconds(len(self.addresses))
         self.interrupted = False
         self._progress = progress
@@ -156,7 +155,7 @@ class LoadRun:
             # They last for the measuring. What connects later, in the warm-up, is part of that.
             self.accounts[family].connect.add(connects)
             # What connects as a turn ends begins anew in the next.
-            self._lengthen_turns(connects, _CONNECTS_A_TURN)
+            self._lengthen_turns(self.accounts[family].connect, _CONNECTS_A_TURN)
             if error is not None and not connects:
                 failures.append((str(address), error))
         if failures and len(failures) == len(self.addresses) and not self.interrupted:
@@ -164,24 +163,26 @@ class LoadRun:
 
     def _warm_up(self, crew: Crew) -> None:
         for family in self.addresses:
-            warmed = Tally()
-            while (left := self.settings.warmup - warmed.seconds) > 0 and not self.interrupted:
-                last = left < _WARM_UP_TURN * 1.01
-                seconds = left if last else _WARM_UP_TURN
-                warmed.add(crew.turn(family, seconds, last=last, longest=left).tally)
+            seconds, service = 0.0, Histogram()
+            while (left := self.settings.warmup - seconds) > 0 and not self.interrupted:
                 self._tell_progress(family)
+                short = min(left, _WARM_UP_TURN)
+                # What a turn leaves due is given up, as if it was the last: whichever is, by then
+                # the measuring must find nothing due.
+                tally = crew.turn(family, short, last=True, longest=left).tally
+                seconds += tally.seconds
+                service.add(tally.service)
+                self.warm_up.add_connections(tally)
             # A turn ends with a wait for what is in flight: on a long way it should be longer.
-            self._lengthen_turns(warmed.service, _EXCHANGES_A_TURN)
-            self.warm_up.add(warmed)
+            self._lengthen_turns(service, _EXCHANGES_A_TURN)
+        self._tell_progress()
 
-    def _lengthen_turns(self, times: Mapping[int, int], many: int) -> None:
-        """See to it that a turn has room for `many` of what took `times`: in us, how often each."""
-        if times and self.settings.duration is not None:
-            seen = Histogram()
-            seen.add(times)
-            median = (seen.figure().p50_us or 0) / 1e6
+    def _lengthen_turns(self, seen: Histogram, many: int) -> None:
+        """See to it that a turn has room for `many` of what took such times."""
+        median = seen.figure().p50_us
+        if median is not None and self.settings.duration is not None:
             share = self.settings.duration / len(self.addresses)
-            self.turn_s = min(max(self.turn_s, many * median), share)
+            self.turn_s = min(max(self.turn_s, many * median / 1e6), share)
 
     def _take_turns(self, crew: Crew) -> None:
         order = list(self.addresses)

@@ -44,7 +44,7 @@ class Session:
     Args:
         wish: What is asked for.
         tell: Is given what should be known before the end, a line each.
-        progress: Is told after each turn how far it is.
+        progress: Is told between turns how far it is.
 
     Attributes:
         interrupted: Whether it was ended early.

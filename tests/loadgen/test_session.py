@@ -23,7 +23,7 @@ from echokit.loadgen.records import Tally
 from echokit.loadgen.result import Result
 from echokit.loadgen.run import LoadRun, NothingCameBack, Progress
 from echokit.loadgen.session import Session, Wish
-from echokit.loadgen.settings import LoadSettings
+from echokit.loadgen.settings import SOCKET_FAMILIES, LoadSettings
 from echokit.loadgen.targets import own_targets
 from echokit.net.address import Address, resolve
 from tests.cli.peers import reserved_port
@@ -34,6 +34,7 @@ from tests.loadgen.servers import (
     echoes,
     garbles,
     never_answers,
+    stalls_once,
     stalls_twice,
     stops_answering,
 )
@@ -130,18 +131,39 @@ def test_a_long_warm_up_is_told_and_what_it_notes_is_folded_meanwhile(
     def progress(now: Progress) -> None:
         turns.append((now.warming_up, now.share))
 
-    settings = _settings(warmup=0.2, duration=0.2)
+    settings = _settings(warmup=1.0, duration=0.2)
     addresses = {NAMES[family]: _address(both, host) for family, host in AVAILABLE.items()}
     run = LoadRun(settings, addresses, progress)
     run.measure()
-    told = [family for family, _ in turns if family is not None]
-    # The last of the four may be a little longer.
-    assert list(dict.fromkeys(told)) == EVERY
-    assert all(2 <= told.count(family) <= 4 for family in EVERY)
-    assert all(share == 0.0 for family, share in turns if family is not None)
+    told = [family for family, _ in turns]
+    # Twenty turns where nothing holds the machine up.
+    count = told.index(None)
+    assert told[:count] == [family for family in EVERY for _ in range(told.count(family))]
+    assert all(2 < told.count(family) <= 20 for family in EVERY)
+    assert not any(share for _, share in turns[: count + 1])
+    assert turns[count + 1 :]
+    assert set(told[count:]) == {None}
     assert turns[-1] == (None, 1.0)
-    assert run.warm_up.outcomes["ok"] == run.warm_up.requests > 0
-    assert run.warm_up.seconds == pytest.approx(0.2 * len(EVERY), rel=0.5)
+    total = run.warm_up.total
+    assert total.outcomes["ok"] == total.requests > 0
+    assert total.seconds >= len(EVERY)
+
+
+@pytest.mark.one_family
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_what_a_target_left_of_a_warm_up_is_in_no_figure(
+    host: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("echokit.loadgen.run._WARM_UP_TURN", 0.1)
+    with FakeServer(host, stalls_once(0.4, 10)) as server:
+        given: dict[str, Any] = {"connections": 2, "workers": workers}
+        settings = _settings(rate=200.0, warmup=0.3, duration=0.5, **given)
+        (family,) = (name for name in EVERY if AVAILABLE[SOCKET_FAMILIES[name]] == host)
+        run = LoadRun(settings, {family: _address(server, host)})
+        run.measure()
+    account = run.accounts[family]
+    assert account.total.requests + account.total.unsent == pytest.approx(100, abs=workers)
+    assert run.warm_up.total.unsent > 20
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -311,7 +333,7 @@ def test_a_target_that_dies_fails_the_run_whatever_objectives_say(
         server = opened.enter_context(FakeServer(host, echoes))
         session = _session(Endpoint(host, server.port), objectives, rate=rate, duration=0.5)
         # After the first of ten turns.
-        session.progress = lambda now: None if now.warming_up else opened.close()
+        session.progress = lambda now: opened.close() if now.share else None
         session.run()
     result = session.result()
     _died(result)
@@ -417,8 +439,8 @@ def test_a_rate_that_cannot_be_kept_makes_waits_grow_over_the_whole_run_in_every
         # The warm-up's backlog, of 200 ms and more, is none of it.
         assert result.response.min_us is not None
         assert result.response.min_us < 100_000
-    assert run.warm_up.unsent > 100
-    assert run.warm_up.requests == run.warm_up.outcomes.total()
+    assert run.warm_up.total.unsent > 100
+    assert run.warm_up.total.requests == run.warm_up.total.outcomes.total()
 
 
 @pytest.mark.slow
