@@ -44,7 +44,7 @@ class Payloads:
         while count > _FEWEST and count * (size_min + size_max) // 2 > _POOL_BYTES:
             count //= 2
         dice = random.Random(seed)  # noqa: S311 - to be drawn again, not to be secret
-        sizes = [dice.randint(size_min, size_max) for _ in range(count)]
+        sizes = _sizes(dice, count, size_min, size_max)
         try:
             try:
                 self.messages = [dice.randbytes(size) for size in sizes]
@@ -69,3 +69,16 @@ class Payloads:
     def start(self, connection: int) -> int:
         """Where in the pool the connection of that number begins."""
         return connection * _STRIDE % len(self.messages)
+
+
+def _sizes(dice: random.Random, count: int, least: int, greatest: int) -> list[int]:
+    """An even number of sizes, one from each of as many equal parts of the range, in any order.
+
+    Each has one that lies opposite, so that their mean is the range's: of large messages there are
+    few, and a seed should not decide how large they are on the whole.
+    """
+    span = greatest - least + 1
+    lower = [least + int((part + dice.random()) * span / count) for part in range(count // 2)]
+    sizes = [*lower, *(least + greatest - size for size in lower)]
+    dice.shuffle(sizes)
+    return sizes

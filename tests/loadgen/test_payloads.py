@@ -22,6 +22,15 @@ def test_sizes_are_drawn_evenly_between_the_least_and_the_greatest() -> None:
     assert min(counts) > len(sizes) / 10 * 0.8
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_few_large_messages_are_spread_over_the_range_whatever_the_seed(seed: int) -> None:
+    least, greatest = 1, 8 << 20
+    sizes = sorted(len(message) for message in Payloads(seed, least, greatest, Raw()).messages)
+    assert len(sizes) == 4
+    assert sum(sizes) / 4 == (least + greatest) / 2
+    assert [4 * (size - least) // (greatest - least + 1) for size in sizes] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("framing", [Raw(), LengthPrefixed(), Delimited()])
 def test_neighbours_in_the_pool_differ(framing: Framing) -> None:
     messages = Payloads(1, 16, 16, framing).messages
