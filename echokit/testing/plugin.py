@@ -113,21 +113,12 @@ def echokit_family(request: pytest.FixtureRequest) -> socket.AddressFamily:
     """Each address family in turn: AF_INET, AF_INET6. One that the host lacks is skipped."""
     # Without a parameter it was asked for by its name alone, as a test runs: the first asked for.
     asked = _option(request.config, "family")
-    name = getattr(request, "param", "ipv4" if asked == "both" else asked)
-    if name not in _FAMILIES:
-        pytest.fail(f"echokit_family should be ipv4 or ipv6; found {name!r}", pytrace=False)
-    family, literal = _FAMILIES[name]
-    why = ""
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind((literal, 0))
-    except OSError as error:
-        why = f"this host has no {literal}: {error.strerror}"
-    if why and family == socket.AF_INET6 and _option(request.config, "require_ipv6"):
-        pytest.fail(f"{why}, and --echokit-require-ipv6 was given", pytrace=False)
-    if why:
-        pytest.skip(why)
-    return family
+    found = getattr(request, "param", "ipv4" if asked == "both" else asked)
+    for name, (family, _) in _FAMILIES.items():
+        if found in (name, family):
+            _demand(request.config, family)
+            return family
+    pytest.fail(f"echokit_family should be ipv4 or ipv6; found {found!r}", pytrace=False)
 
 
 @pytest.fixture
@@ -141,6 +132,8 @@ def echokit_server_factory(
     """
     from echokit.testing.server import RunningServer
 
+    # It may be from a fixture of that name that goes over ours.
+    _demand(request.config, echokit_family)
     servers: list[RunningServer] = []
     request.node.stash[_SERVERS] = servers
     request.node.stash[_NOTES] = []
@@ -194,6 +187,24 @@ def echokit_client(
     )
     yield client
     client.close()
+
+
+def _demand(config: pytest.Config, family: socket.AddressFamily) -> None:
+    """Skip the test where the host lacks the family, or fail it if that must not be."""
+    literal = dict(_FAMILIES.values()).get(family)
+    if literal is None:
+        # `_config` says so, with the test's name.
+        return
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((literal, 0))
+    except OSError as error:
+        why = f"this host has no {literal}: {error.strerror}"
+    else:
+        return
+    if family == socket.AF_INET6 and _option(config, "require_ipv6"):
+        pytest.fail(f"{why}, and --echokit-require-ipv6 was given", pytrace=False)
+    pytest.skip(why)
 
 
 def _wrong(servers: "list[RunningServer]") -> list[str]:

@@ -219,6 +219,28 @@ def test_a_family_that_the_host_lacks_is_skipped_with_the_reason(
 
 
 @pytest.mark.parametrize(
+    ("args", "outcomes"), [((), {"skipped": 1}), (("--echokit-require-ipv6",), {"errors": 1})]
+)
+def test_a_family_that_the_host_lacks_is_skipped_also_where_a_conftest_chooses_it(
+    pytester: pytest.Pytester, args: tuple[str, ...], outcomes: dict[str, int]
+) -> None:
+    _lacking(pytester, "AF_INET6", errno.EADDRNOTAVAIL)
+    source = """
+        import socket, pytest
+
+        @pytest.fixture
+        def echokit_family():
+            return socket.AF_INET6
+
+        def test_it(echokit_server):
+            pass
+    """
+    result = _run(pytester, source, args=("-rs", *args))
+    result.assert_outcomes(**outcomes)
+    result.stdout.fnmatch_lines(["*this host has no ::1: *"])
+
+
+@pytest.mark.parametrize(
     ("args", "ini"),
     [
         (("--echokit-require-ipv6",), ""),
@@ -773,11 +795,12 @@ def test_the_readmes_example_runs(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=3 * len(AVAILABLE), skipped=3 * (2 - len(AVAILABLE)))
 
 
-def test_a_test_may_choose_its_families_itself(pytester: pytest.Pytester) -> None:
-    source = """
-        import pytest
+@pytest.mark.parametrize("chosen", ["'ipv4'", "socket.AF_INET"])
+def test_a_test_may_choose_its_families_itself(pytester: pytest.Pytester, chosen: str) -> None:
+    source = f"""
+        import socket, pytest
 
-        @pytest.mark.parametrize("echokit_family", ["ipv4"], indirect=True)
+        @pytest.mark.parametrize("echokit_family", [{chosen}], indirect=True)
         def test_one(echokit_server):
             assert echokit_server.host == "127.0.0.1"
     """
