@@ -91,7 +91,9 @@ def _nothing(run: LoadRun) -> list[str]:
     found = []
     for family, account in run.accounts.items():
         silent_s = account.silence(run.turn_s)
-        if not account.response.count:
+        if run.interrupted and not account.total.requests + account.total.unsent:
+            found.append(f"{FAMILY_TITLES[family]}: it had not had its turn yet")
+        elif not account.response.count:
             found.append(f"{FAMILY_TITLES[family]}: nothing came back well: there are no times")
         elif silent_s:
             found.append(f"{FAMILY_TITLES[family]}: {silence(silent_s, account.total.seconds)}")

@@ -215,11 +215,15 @@ class LoadRun:
             if settings.rate is not None:
                 # The waits between turns are no part of it, unless they come to too much.
                 left = min(share - total.sending_seconds, left + _WAITS * share)
-            # What is left over for want of a hundredth of a turn is not worth one.
-            if left < self.turn_s / 100:
+            # What is left over for want of a hundredth of a turn is not worth one, but where
+            # exchanges fall due in it.
+            least = self.turn_s / 100
+            if settings.rate is not None:
+                least = min(least, 1 / settings.rate)
+            if left < least:
                 return None
             # It may take longer than that, but no less.
-            last = left - seconds < self.turn_s / 100
+            last = left - seconds < least
             seconds = min(seconds, left)
         if settings.count is not None:
             count = settings.count - total.requests - total.unsent

@@ -9,6 +9,7 @@ import pytest
 
 from echokit import Raw
 from echokit.loadgen.audit import audit
+from echokit.loadgen.measured import FamilyName
 from echokit.loadgen.records import Tally
 from echokit.loadgen.result import SelfAudit
 from echokit.loadgen.run import LoadRun
@@ -21,10 +22,15 @@ from tests.loadgen.servers import echoes
 QUIET = environment().model_copy(update={"load_average": (0.1, 0.1, 0.1), "cpu_count": 4})
 
 
+ADDRESSES: dict[FamilyName, Address] = {
+    "ipv4": Address(socket.AF_INET, ("127.0.0.1", 7)),
+    "ipv6": Address(socket.AF_INET6, ("::1", 7, 0, 0)),
+}
+
+
 def _audit(tally: Tally, cpu: float = 0.1, where: Any = QUIET, **given: Any) -> SelfAudit:
     """The audit of a run that has had one turn."""
-    address = Address(socket.AF_INET, ("127.0.0.1", 7))
-    run = LoadRun(LoadSettings(seed=1, framing=Raw(), **given), {"ipv4": address})
+    run = LoadRun(LoadSettings(seed=1, framing=Raw(), **given), {"ipv4": ADDRESSES["ipv4"]})
     run.accounts["ipv4"].add(0.0, tally)
     run._cpu_seconds = cpu * tally.seconds
     return audit(run, where, None)
@@ -45,6 +51,14 @@ def test_nothing_is_said_against_a_quiet_run() -> None:
     assert found.verdict == "the figures tell of the target"
     assert found.lateness_of == "timer"
     assert found.cpu_share == pytest.approx(0.1)
+
+
+def test_a_family_that_an_interrupt_kept_from_its_turn_has_not_failed() -> None:
+    run = LoadRun(LoadSettings(seed=1, framing=Raw()), ADDRESSES)
+    run.accounts["ipv4"].add(0.0, _tally())
+    assert audit(run, QUIET, None).findings == ["IPv6: nothing came back well: there are no times"]
+    run.interrupted = True
+    assert audit(run, QUIET, None).findings == ["IPv6: it had not had its turn yet"]
 
 
 def test_a_busy_generator_is_told_with_what_to_do() -> None:

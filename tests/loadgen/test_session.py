@@ -605,6 +605,19 @@ def test_a_turn_is_longer_where_the_way_is(host: str) -> None:
     assert 0.25 <= result.settings.turn_s <= 0.5
 
 
+def test_what_is_left_for_want_of_a_little_has_a_turn_where_exchanges_are_due_in_it() -> None:
+    turns = []
+    for rate in (None, 2000.0, 20.0):
+        run = LoadRun(_settings(duration=5.0, rate=rate), {"ipv4": ANYWHERE})
+        total = run.accounts["ipv4"].total
+        total.seconds = total.sending_seconds = 4.997
+        turns.append(run._remains("ipv4"))
+    assert (turns[0], turns[2]) == (None, None)
+    assert turns[1] is not None
+    assert turns[1].last
+    assert turns[1].seconds == pytest.approx(0.003)
+
+
 def test_turns_have_room_for_connects_that_take_long() -> None:
     class Slow(Crew):
         def __init__(self) -> None:
