@@ -116,7 +116,7 @@ def echokit_family(request: pytest.FixtureRequest) -> socket.AddressFamily:
     found = getattr(request, "param", "ipv4" if asked == "both" else asked)
     for name, (family, _) in _FAMILIES.items():
         if found in (name, family):
-            _demand(request.config, family)
+            _literal(request, family)
             return family
     pytest.fail(f"echokit_family should be ipv4 or ipv6; found {found!r}", pytrace=False)
 
@@ -132,15 +132,15 @@ def echokit_server_factory(
     """
     from echokit.testing.server import RunningServer
 
-    # It may be from a fixture of that name that goes over ours.
-    _demand(request.config, echokit_family)
+    # The family may be from a fixture of that name that goes over ours.
+    literal = _literal(request, echokit_family)
     servers: list[RunningServer] = []
     request.node.stash[_SERVERS] = servers
     request.node.stash[_NOTES] = []
     request.node.stash[_TOLD] = []
 
     def make(**settings: Any) -> RunningServer:
-        config = _config(request, echokit_family, settings)
+        config = _config(request, literal, settings)
         server = RunningServer(config)
         servers.append(server)
         if server.segmentation is not None:
@@ -189,20 +189,23 @@ def echokit_client(
     client.close()
 
 
-def _demand(config: pytest.Config, family: socket.AddressFamily) -> None:
-    """Skip the test where the host lacks the family, or fail it if that must not be."""
+def _literal(request: pytest.FixtureRequest, family: socket.AddressFamily) -> str:
+    """The loopback of a family; where the host lacks it the test is skipped, or fails if asked."""
     literal = dict(_FAMILIES.values()).get(family)
     if literal is None:
-        # `_config` says so, with the test's name.
-        return
+        pytest.fail(
+            f"{request.node.nodeid}: echokit_family should be AF_INET or AF_INET6; found "
+            f"{family!r}: is indirect=True missing?",
+            pytrace=False,
+        )
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind((literal, 0))
     except OSError as error:
         why = f"this host has no {literal}: {error.strerror}"
     else:
-        return
-    if family == socket.AF_INET6 and _option(config, "require_ipv6"):
+        return literal
+    if family == socket.AF_INET6 and _option(request.config, "require_ipv6"):
         pytest.fail(f"{why}, and --echokit-require-ipv6 was given", pytrace=False)
     pytest.skip(why)
 
@@ -229,20 +232,11 @@ def _option(config: pytest.Config, name: str) -> Any:
     return config.getini(f"echokit_{name}") if given is None else given
 
 
-def _config(
-    request: pytest.FixtureRequest, family: socket.AddressFamily, settings: dict[str, Any]
-) -> Any:
+def _config(request: pytest.FixtureRequest, literal: str, settings: dict[str, Any]) -> Any:
     """The settings of the marker and the call as a config; what is wrong fails the test."""
     from echokit.config import from_values
     from echokit.errors import ConfigError
 
-    literal = dict(_FAMILIES.values()).get(family)
-    if literal is None:
-        pytest.fail(
-            f"{request.node.nodeid}: echokit_family should be AF_INET or AF_INET6; found "
-            f"{family!r}: is indirect=True missing?",
-            pytrace=False,
-        )
     values: dict[str, Any] = {}
     for marker in reversed(list(request.node.iter_markers(_MARKER))):
         if marker.args:
